@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One vCPU: its architectural state and what cpu/ offers to translate/, virt/ and machine/.
+ *
+ * Everything here runs on the vCPU's own thread unless a comment says otherwise. The guest's
+ * vector and x87 registers normally stay in the host's while this code runs, so cpu/, virt/ and
+ * the engine's runtime are built with -mgeneral-regs-only and call libc only after cpu_park_fpu().
+ */
+#ifndef CPU_CPU_H
+#define CPU_CPU_H
+
+#include "base/types.h"
+#include "mem/line.h"
+#include "mem/space.h"
+#include "x86/regs.h"
+#include "cpu/insn.h"
+
+struct machine;
+struct engine;
+struct context;
+struct virt_ops;
+
+/* A segment register with its hidden part; attr in the VMCB's form (SEG_* in x86/regs.h). */
+struct segment {
+	u16 sel;
+	u16 attr;
+	u32 limit; /* in bytes, granularity applied */
+	u64 base;
+};
+
+struct table_register {
+	u64 base;
+	u16 limit;
+};
+
+/*
+ * The mode bits that change what code a block becomes: a part of every block's key, checked by
+ * each block that is entered from afar. cpu_mode_update() computes them.
+ */
+#define MODE_CODE16 0x000
+#define MODE_CODE32 0x001
+#define MODE_CODE64 0x002
+#define MODE_CODE_MASK 0x003
+#define MODE_STACK32 0x004  /* SS.B: ESP; without it and outside 64-bit mode: SP */
+#define MODE_FLAT 0x008     /* ES CS SS DS: base 0, limit 4 GiB, present, writable where data */
+#define MODE_FPU 0x010      /* x87 and MMX run: CR0.EM and TS clear */
+#define MODE_SSE 0x020      /* SSE too: CR4.OSFXSR */
+#define MODE_AVX 0x040      /* CR4.OSXSAVE and XCR0.AVX */
+#define MODE_AVX512 0x080
+#define MODE_USER 0x100     /* CPL 3 */
+#define MODE_STEP 0x200     /* TF, or breakpoints armed in DR7: blocks of one instruction */
+#define MODE_PAUSE 0x400    /* PAUSE goes to C: the hypervisor wants to know */
+#define MODE_PROTECTED 0x800 /* CR0.PE without VM: selectors name descriptors */
+#define MODE_FWAIT_NM 0x1000 /* CR0.MP and TS: FWAIT raises #NM though MODE_FPU speaks of EM, TS */
+
+enum cpu_activity { CPU_RUNNING, CPU_HALTED, CPU_SHUTDOWN, CPU_WAIT_SIPI };
+
+/* What went wrong with an instruction, before anything of it was committed. */
+enum fault_kind {
+	FAULT_NONE,
+	FAULT_EXCEPTION, /* vector, error, address */
+	FAULT_NESTED,    /* the second translation stage: goes to virt_ops.nested_fault */
+};
+
+struct fault {
+	u8 kind;
+	u8 vector;
+	bool has_error;
+	bool trap;      /* RIP of the frame is the next instruction's (#DB of single-step, ...) */
+	u32 error;      /* error code; for FAULT_NESTED the PF_* bits of the access */
+	u64 address;    /* #PF: the linear address for CR2; FAULT_NESTED: also the linear address */
+	u64 gpa;        /* FAULT_NESTED: the guest-physical address that would not translate */
+	u64 dr6;        /* #DB: the bits to set in DR6 */
+	bool in_walk;   /* FAULT_NESTED: hit while reading the guest's page tables */
+	bool linear_valid;
+};
+
+/* An interrupt or exception on its way into the guest. Types as in EVENTINJ, APM2 15.20. */
+enum event_type { EVENT_INTR = 0, EVENT_NMI = 2, EVENT_EXCEPTION = 3, EVENT_SOFT = 4 };
+
+struct event {
+	bool valid;
+	u8 type;
+	u8 vector;
+	bool has_error;
+	u32 error;
+	u8 insn_len; /* EVENT_SOFT: the frame's RIP is RIP + insn_len */
+};
+
+/* Exits counted for --stats, by reason and level. */
+#define STAT_EXIT_REASONS 256
+
+struct cpu_stats {
+	u64 insns_translated, blocks, tlb_fills, jump_misses, slow_accesses, irqs, flushes;
+	u64 exits[2][STAT_EXIT_REASONS]; /* [vendor's unit] by exit code, 255: others */
+	u64 level_ns[4];
+};
+
+/*
+ * The state. Translated code reaches it through gs:, so the first part comes first and the whole
+ * struct is mapped at the head of every context (cpu/tlb.h).
+ */
+struct cpu {
+	/* -- touched by translated code -- */
+	u64 gpr[16];        /* R10 and R11 always live here; the others only while C runs */
+	u64 rip;            /* while C runs: IP of the current instruction (no CS.base added) */
+	u64 vpage;          /* linear address of the page that holds the running block */
+	u32 aflags;         /* arithmetic flags: AL = OF, AH as LAHF gives them */
+	u32 mode;           /* MODE_* */
+	u32 exit_request;   /* set by any thread; makes the vCPU look at its events soon */
+	u32 insn_info;      /* engine: which instruction called */
+	u64 scratch[6];     /* engine */
+	u64 host_rsp;
+	u64 self;           /* this struct's canonical address */
+	u64 runtime[16];    /* engine: addresses of its C entry points */
+	struct segment seg[SEG_COUNT];
+	u64 df_step;        /* unused by C: 0 */
+	u8 bounce[256] __attribute__((aligned(64)));
+
+	/* -- the rest of the architecture -- */
+	u64 rflags_system;  /* all but RFLAGS_ARITH; bit 1 set */
+	u64 cr0, cr2, cr3, cr4, cr8_shadow;
+	u64 efer, xcr0, xss, pat;
+	u64 dr[4], dr6, dr7;
+	struct table_register gdtr, idtr;
+	u8 cpl;
+	u64 pdpte[4];       /* PAE paging outside long mode: loaded by MOV CR3, APM2 5.3 */
+	u64 star, lstar, cstar, sfmask, kernel_gs_base;
+	u64 sysenter_cs, sysenter_esp, sysenter_eip;
+	u64 tsc_aux, tsc_offset /* guest TSC = host TSC * ratio + offset */, tsc_adjust;
+	u64 tsc_ratio;      /* of the running guest, 8.32 fixed point as MSR C0000104; 1.0 outside */
+	u64 debugctl, last_branch_from, last_branch_to, last_int_from, last_int_to;
+	u64 spec_ctrl, misc_enable, syscfg, hwcr;
+	u64 mtrr_def_type, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
+
+	/* -- events -- */
+	enum cpu_activity activity;
+	struct fault fault;     /* with OUTCOME_FAULT */
+	struct event event;     /* being delivered, or injected by a VM entry to be delivered next */
+	bool intr_shadow;       /* STI or MOV SS just executed: no interrupt at this boundary */
+	bool nmi_blocked;       /* until IRET */
+	bool nmi_pending;
+	u64 pending_db;         /* DR6 bits of traps to be raised after this instruction */
+	bool step_after;        /* TF was set when this instruction began */
+	u32 pins;               /* BIT(CPU_PIN_*): set from any thread, atomically */
+	u8 sipi_vector;
+	const struct intc_ops *intc_ops;
+	void *intc;
+
+	/* -- the virtualization unit -- */
+	const struct virt_ops *virt; /* NULL: this CPU has none */
+	bool in_guest;          /* running what VMRUN or VMLAUNCH entered */
+	bool nested_paging;     /* a second translation stage is on */
+	bool gif;               /* global interrupt flag; true where there is no SVM */
+	bool virt_pending;      /* ask virt->poll at the next boundary */
+	u64 nested_root;        /* nCR3, or EPTP's address */
+	u32 nested_asid;        /* tag of the guest's translations; 0 outside */
+	void *virt_state;       /* struct svm or struct vmx */
+
+	/* -- where it lives -- */
+	struct space *memory;   /* guest-physical */
+	struct space *ports;
+	struct machine *machine;
+	struct engine *engine;
+	struct context *context; /* the current one, see cpu/tlb.h */
+	bool context_stale;     /* select again before translated code runs */
+	u32 id;
+	u8 phys_bits;           /* guest-physical address width */
+	bool fpu_parked;        /* guest's FPU state is in fpu_area, C may use libc freely */
+	u8 *fpu_area;           /* XSAVE area, standard form */
+	u64 host_xcr0;
+	struct cpuid_table *cpuid;
+	struct cpu_stats stats;
+};
+
+/* ---- life: reset.c ---- */
+/* Power-up state, APM2 14.1.3. */
+void cpu_reset(struct cpu *cpu);
+/* INIT: as reset but for what APM2 table 14-1 keeps. */
+void cpu_init(struct cpu *cpu);
+
+/* ---- flags and modes: mode.c ---- */
+u64 cpu_rflags(const struct cpu *cpu);
+void cpu_set_rflags(struct cpu *cpu, u64 value);
+/* The two halves of aflags, in RFLAGS' positions and back. */
+u64 aflags_to_rflags(u32 aflags);
+u32 aflags_from_rflags(u64 rflags);
+/* To be called after a change to CR0, CR4, EFER, XCR0, CPL, CS, SS, DS, ES, RFLAGS.TF/AC/VM, DR7,
+ * in_guest: recomputes mode and marks the context stale where need be. */
+void cpu_mode_update(struct cpu *cpu);
+static inline bool cpu_long64(const struct cpu *cpu)
+{
+	return cpu->mode & MODE_CODE64;
+}
+static inline bool cpu_lma(const struct cpu *cpu)
+{
+	return cpu->efer & EFER_LMA;
+}
+static inline bool cpu_v86(const struct cpu *cpu)
+{
+	return cpu->rflags_system & RFLAGS_VM;
+}
+static inline unsigned cpu_iopl(const struct cpu *cpu)
+{
+	return (cpu->rflags_system & RFLAGS_IOPL) >> 12;
+}
+static inline bool is_canonical(u64 address)
+{
+	return (u64)((i64)(address << 16) >> 16) == address;
+}
+
+/* ---- faults: each records cpu->fault and returns OUTCOME_FAULT ---- */
+int cpu_fault(struct cpu *cpu, u8 vector);               /* no error code */
+int cpu_fault_code(struct cpu *cpu, u8 vector, u32 error);
+int cpu_fault_page(struct cpu *cpu, u64 address, u32 error);
+
+/* ---- execution: exec.c ---- */
+/*
+ * Executes one instruction of enum op. On entry all of gpr[], rip (this instruction's), aflags
+ * are valid. OUTCOME_FAULT leaves the architectural state as before the instruction.
+ */
+int cpu_exec(struct cpu *cpu, const struct insn *insn);
+
+/* ---- events: event.c ---- */
+/*
+ * Delivers cpu->fault, raised at cpu->rip: asks for intercepts, makes #DF and shutdown of faults
+ * during delivery, and leaves rip at the handler. Never fails: at worst activity is CPU_SHUTDOWN.
+ */
+void cpu_deliver_fault(struct cpu *cpu);
+/*
+ * At an instruction boundary: looks at pins, NMI, interrupts, virtual interrupts, injected events
+ * and traps in the manual's order (APM2 8.5) and delivers at most one. Takes the machine lock
+ * where it asks the interrupt controller. True when rip or the world changed. Clears exit_request
+ * before it looks.
+ */
+bool cpu_poll_events(struct cpu *cpu);
+/* Whether a halted CPU would wake now. Same thread. */
+bool cpu_has_wakeup(struct cpu *cpu);
+/* An interrupt, NMI, exception or INT n through the IDT, all modes. 0 or OUTCOME_FAULT. */
+int cpu_interrupt(struct cpu *cpu, const struct event *event);
+/* The set function of struct line for a CPU's pins; any thread. Wakes a halted vCPU through
+ * machine_kick(). */
+void cpu_pin_set(void *cpu, unsigned pin, bool level);
+
+/* ---- segments: segment.c ---- */
+/* Loads a data or stack segment register as MOV and POP do, with all checks. 0 or OUTCOME_FAULT. */
+int cpu_load_segment(struct cpu *cpu, unsigned seg, u16 selector);
+/*
+ * Checks an access of len bytes at offset in a segment (limit, type, canonical form) and gives the
+ * linear address. write: it will be stored to. 0 or OUTCOME_FAULT (#GP or #SS).
+ */
+int cpu_linear(struct cpu *cpu, unsigned seg, u64 offset, u64 len, bool write, u64 *linear);
+/* The offset part of insn's memory operand, truncated to its address size. */
+u64 cpu_effective_address(const struct cpu *cpu, const struct insn *insn);
+
+/* ---- memory by linear address: access.c, over the current context's TLB ---- */
+#define ACCESS_READ 0
+#define ACCESS_WRITE 1
+#define ACCESS_EXEC 2
+#define ACCESS_SYSTEM 4 /* implicit supervisor access, whatever CPL: descriptors, TSS, frames */
+/* Any length, pages crossed; a write faults before anything is written. 0 or OUTCOME_FAULT. */
+int cpu_read(struct cpu *cpu, u64 linear, void *to, unsigned len, unsigned access);
+int cpu_write(struct cpu *cpu, u64 linear, const void *from, unsigned len, unsigned access);
+/* Through a segment, as an operand: cpu_linear() and then the access. */
+int cpu_read_seg(struct cpu *cpu, unsigned seg, u64 offset, void *to, unsigned len);
+int cpu_write_seg(struct cpu *cpu, unsigned seg, u64 offset, const void *from, unsigned len);
+/*
+ * Host pointers for len bytes that are about to be read or written; where the bytes are not plain
+ * RAM in one page, `host` is a buffer that cpu_access_commit() writes back. 0 or OUTCOME_FAULT.
+ */
+struct access {
+	u8 *host;
+	u64 linear;
+	unsigned len;
+	bool write;
+	bool bounced;
+	u8 buffer[64];
+};
+int cpu_access_begin(struct cpu *cpu, struct access *access, u64 linear, unsigned len,
+	unsigned kind);
+void cpu_access_commit(struct cpu *cpu, struct access *access);
+
+/* ---- paging: mmu.c ---- */
+struct translation {
+	u64 gpa;         /* in the machine's own address space (after both stages) */
+	u64 span;        /* bytes of the smallest page of all stages: 4K, 2M, 4M, 1G */
+	bool writable;   /* a write needs no further walk: permitted, D set in every stage */
+	bool global;
+};
+/*
+ * Walks the page tables (both stages) with all checks, sets A and D with compare-exchange.
+ * 0 or OUTCOME_FAULT with cpu->fault set. `user`: checked as CPL 3; `smap`: a supervisor data
+ * access to a user page faults (AC clear or implicit).
+ */
+int mmu_translate(struct cpu *cpu, u64 linear, unsigned access, bool user, bool smap,
+	struct translation *out);
+/* Second stage alone: a guest-physical address the hypervisor's structures named. */
+int mmu_translate_guest_physical(struct cpu *cpu, u64 gpa, unsigned access, bool in_walk,
+	u64 linear, struct translation *out);
+/* CR3 and PDPTEs are valid for the paging mode? Loads pdpte[]; OUTCOME_FAULT is #GP(0). */
+int mmu_load_pdptes(struct cpu *cpu, u64 cr3);
+
+/* ---- control registers: control.c; used by virt/ on world switches too ---- */
+/* With checks and flushes as the MOV. 0 or OUTCOME_FAULT. */
+int cpu_write_cr0(struct cpu *cpu, u64 value);
+int cpu_write_cr3(struct cpu *cpu, u64 value);
+int cpu_write_cr4(struct cpu *cpu, u64 value);
+int cpu_write_efer(struct cpu *cpu, u64 value);
+/* Which bits this CPU has; the rest are reserved. */
+u64 cpu_cr4_valid(const struct cpu *cpu);
+u64 cpu_efer_valid(const struct cpu *cpu);
+/* 0, or OUTCOME_FAULT with #GP(0) */
+int cpu_read_msr(struct cpu *cpu, u32 msr, u64 *value);
+int cpu_write_msr(struct cpu *cpu, u32 msr, u64 value);
+
+/* ---- CPUID: cpuid.c ---- */
+enum nested_vendor { NESTED_OFF, NESTED_AMD, NESTED_INTEL };
+/* Made once; the host is asked here and never again (CPUID costs microseconds on virtual hosts). */
+int cpuid_table_new(struct cpuid_table **table, enum nested_vendor nested, unsigned cpus);
+void cpuid_table_free(struct cpuid_table *table);
+void cpu_cpuid(struct cpu *cpu, u32 leaf, u32 subleaf, u32 out[4]);
+/* Whether the guest has a feature: leaf, subleaf 0 register (0 EAX .. 3 EDX) and bit. */
+bool cpu_has(const struct cpu *cpu, u32 leaf, unsigned reg, unsigned bit);
+
+/* ---- time ---- */
+u64 cpu_tsc(const struct cpu *cpu); /* the guest's */
+
+/* ---- FPU: fpu.c ---- */
+/* Moves the guest's vector and x87 state out of the host's registers, so that libc may use them;
+ * cpu_unpark_fpu() brings it back. Both are cheap to call twice. */
+void cpu_park_fpu(struct cpu *cpu);
+void cpu_unpark_fpu(struct cpu *cpu);
+
+/* ---- devices: io.c: parks the FPU, takes the machine lock, accesses the space ---- */
+u64 cpu_io_read(struct cpu *cpu, struct space *space, u64 address, unsigned size);
+void cpu_io_write(struct cpu *cpu, struct space *space, u64 address, unsigned size, u64 value);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Contexts: for each address-space tag and privilege class of a vCPU one block of memory that
+ * holds its software TLB and its indirect-jump cache. Translated code reaches it through gs:, so
+ * that a switch of address space, CPL or world is one WRGSBASE and flushes nothing.
+ *
+ * A context block is: struct cpu (the same pages at the head of every block), then the TLB, then
+ * the jump cache.
+ */
+#ifndef CPU_TLB_H
+#define CPU_TLB_H
+
+#include "cpu/cpu.h"
+
+#define TLB_BITS 10
+#define TLB_ENTRIES (1u << TLB_BITS)
+#define JUMP_BITS 12
+#define JUMP_ENTRIES (1u << JUMP_BITS)
+
+/*
+ * A linear page that may be accessed without further checks. A tag is the page's address; an
+ * invalid one names a page of another slot, so that no address whatever can match it.
+ */
+struct tlb_entry {
+	u64 read_tag;
+	u64 write_tag;
+	u64 host; /* address of the page in our memory */
+	u64 gpa;  /* guest-physical, for C */
+};
+
+struct jump_entry {
+	u64 target; /* linear address */
+	u64 code;   /* host address; the miss stub where the entry is empty */
+};
+
+#define CPU_PAGES_SIZE 0x4000ull /* sizeof(struct cpu) rounded up; asserted in tlb.c */
+
+struct context_block {
+	u8 cpu_pages[CPU_PAGES_SIZE];
+	struct tlb_entry tlb[TLB_ENTRIES];
+	struct jump_entry jump[JUMP_ENTRIES];
+};
+
+/* Who accesses: user code, supervisor with SMAP in force, supervisor without. */
+enum privilege { PRIV_USER, PRIV_SUPERVISOR, PRIV_SUPERVISOR_AC, PRIV_COUNT };
+
+struct context {
+	struct context_block *block;
+	u32 asid;     /* cpu->nested_asid */
+	u32 pcid;
+	enum privilege privilege;
+	bool live;
+	u64 used;     /* for replacement */
+	u64 large_base, large_mask; /* a range that covers every large page cached here */
+	u32 tlb_filled, jump_filled; /* how many slots hold something, saturating at the lists */
+	u16 tlb_list[256], jump_list[512];
+};
+
+int tlb_init(struct cpu **cpu);   /* allocates the vCPU and its contexts; -errno */
+void tlb_free(struct cpu *cpu);
+
+/* Picks cpu->context by asid, PCID, CPL, SMAP and AC; makes one where there is none. */
+void tlb_select(struct cpu *cpu);
+
+/* What a flush drops. PCID and ASID are tags of the current world unless named. */
+void tlb_flush_all(struct cpu *cpu);                     /* everything, every world */
+void tlb_flush_asid(struct cpu *cpu, u32 asid);          /* one world */
+void tlb_flush_pcid(struct cpu *cpu, u32 asid, u32 pcid);
+void tlb_flush_page(struct cpu *cpu, u32 asid, u32 pcid, u64 linear, bool every_pcid);
+/* A host page became write-protected (translated code, dirty log): no entry may write to it. */
+void tlb_protect_ram_page(struct cpu *cpu, u64 host);
+/* Jump caches name blocks that are about to go: empty them all. */
+void tlb_flush_jumps(struct cpu *cpu);
+
+/* Walks and fills the current context. 0 or OUTCOME_FAULT. *host NULL: not RAM, *gpa says where.
+ * A page with translated code or under dirty logging gets no write tag. */
+int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa);
+
+#include "cpu/tlb_inline.h"
+
+#endif

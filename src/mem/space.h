@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Address spaces: what stands at which guest-physical address or I/O port. A space is a list of
+ * ranges, each RAM, ROM or handlers. Sizes are bytes, addresses guest-physical.
+ */
+#ifndef MEM_SPACE_H
+#define MEM_SPACE_H
+
+#include "base/types.h"
+
+/* Handlers of a device's range. `offset` counts from the range's start; size is 1, 2, 4 or 8. */
+struct io_ops {
+	u64 (*read)(void *device, u64 offset, unsigned size);
+	void (*write)(void *device, u64 offset, unsigned size, u64 value);
+	/* Access sizes the device takes, as a mask of 1|2|4|8; 0: all. Others are split or widened
+	 * by the space. */
+	unsigned sizes;
+};
+
+/* Flags kept for every page of RAM; the engine and dirty logging own them. */
+#define RAM_HAS_CODE 0x01   /* translated code was made from it */
+#define RAM_LOG_DIRTY 0x02  /* a write must be noted in the dirty log */
+
+/*
+ * The machine's RAM: one memfd, mapped once. `host` + offset is a byte of it; offset is not the
+ * guest-physical address where RAM lies on both sides of the PCI hole.
+ */
+struct ram {
+	int fd;
+	u8 *host;
+	u64 size;
+	u8 *page_flags; /* size / PAGE_SIZE of them */
+	/*
+	 * Called before a page with RAM_HAS_CODE is changed by someone other than the vCPU's own
+	 * store (DMA), from any thread.
+	 */
+	void (*code_written)(void *engine, u64 page);
+	void *engine;
+};
+
+struct space;
+
+struct space *space_new(const char *name);
+void space_free(struct space *space);
+
+/* RAM of the host allocated as a memfd; -errno when the host cannot back it. */
+int ram_new(struct ram *ram, u64 size);
+void ram_free(struct ram *ram);
+
+/* Ranges are added while the machine is built or by a device that moves its BAR (machine lock
+ * held); a later range hides an earlier one. -errno: no memory, or an empty range. */
+int space_add_ram(struct space *space, u64 base, u64 size, struct ram *ram, u64 ram_offset);
+int space_add_io(struct space *space, u64 base, u64 size, const struct io_ops *ops, void *device);
+void space_remove_io(struct space *space, u64 base, void *device);
+
+/* What stands at an address. */
+struct space_hit {
+	u8 *host;        /* the byte in RAM; NULL: not RAM */
+	u64 ram_offset;  /* of that byte */
+	u64 contiguous;  /* bytes from here to the end of the range */
+	bool read_only;  /* ROM */
+	const struct io_ops *ops; /* NULL with host NULL: nothing there */
+	void *device;
+	u64 offset;      /* in the device's range */
+};
+/* Safe from any thread while no range is being added; the vCPU threads are parked for that. */
+struct space_hit space_find(struct space *space, u64 address);
+struct ram *space_ram(struct space *space);
+
+/*
+ * Accesses as a CPU makes them: RAM or device, any size up to 8, machine lock held. Reads of
+ * nothing give all ones; writes to nothing go nowhere.
+ */
+u64 space_read(struct space *space, u64 address, unsigned size);
+void space_write(struct space *space, u64 address, unsigned size, u64 value);
+
+/*
+ * Accesses as a device makes them (DMA): RAM only, any length, from any thread. They tell the
+ * engine of pages that hold translated code. -EFAULT: part of it is not RAM; nothing is done.
+ */
+int dma_read(struct space *space, u64 address, void *to, u64 len);
+int dma_write(struct space *space, u64 address, const void *from, u64 len);
+/* A host pointer to RAM for as much of len as lies in one piece (*got), for zero copy; NULL:
+ * not RAM. With `write`, translated code there is dropped first. */
+void *dma_map(struct space *space, u64 address, u64 len, bool write, u64 *got);
+
+#endif

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: MIT */
+/* The soft engine: translated blocks and the loop that runs them. One engine a vCPU. */
+#ifndef TRANSLATE_ENGINE_H
+#define TRANSLATE_ENGINE_H
+
+#include "cpu/cpu.h"
+
+/* code_cache: bytes. 0 or -errno. Installs the process's fault handlers once. */
+int engine_new(struct engine **engine, struct cpu *cpu, u64 code_cache);
+void engine_free(struct engine *engine);
+/*
+ * Runs the vCPU on this thread until machine->end is set or a reset was asked for. Sleeps in
+ * machine_wait() while the CPU is halted.
+ */
+void engine_run(struct engine *engine);
+/* Drops all translations. The vCPU's thread. */
+void engine_flush(struct engine *engine);
+/* Runs exactly one instruction and polls no events: tests and the comparison with the host. */
+void engine_step(struct engine *engine);
+
+#endif
