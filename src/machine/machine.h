@@ -9,6 +9,7 @@
 #include "cpu/cpu.h"
 
 struct board;
+struct board_config;
 struct loop;
 
 /* How a VM ended; the process exit status follows from it (cmd/run.c). */
@@ -27,12 +28,39 @@ struct machine {
 	enum machine_end end;
 	int debug_exit_value;
 	bool no_reboot;
+	u32 leaving;             /* set with end or reset_wanted: what engine_run() looks at */
+	bool reset_wanted;       /* under the lock */
+	u32 sleeping[256];       /* futexes: the vCPU of that id waits in machine_wait() */
+	u64 started_ns;
 };
 
-/* Any thread. The first end wins; the loop wakes and the vCPUs leave. */
+/* What a machine is made from; strings stay the caller's and live as long as the machine. */
+struct machine_config {
+	const struct board_config *board;
+	enum nested_vendor nested;
+	u64 code_cache; /* bytes */
+	bool no_reboot;
+};
+
+/*
+ * Makes a machine with its board, its CPU and its engine, image loaded. The calling thread becomes
+ * the one of the loop. 0 or -errno; what went wrong has been said by message().
+ */
+int machine_new(struct machine **machine, const struct machine_config *config);
+/* Runs it to its end, also by SIGTERM and SIGINT. Main thread, lock not held. */
+enum machine_end machine_run(struct machine *machine);
+void machine_free(struct machine *machine);
+
+/* True: engine_run() shall return, the VM ends or all of it is reset. Any thread, no lock. */
+static inline bool machine_leaving(const struct machine *machine)
+{
+	return __atomic_load_n(&machine->leaving, __ATOMIC_ACQUIRE);
+}
+
+/* Any thread, with or without the lock. The first end wins; the loop wakes, the vCPUs leave. */
 void machine_end(struct machine *machine, enum machine_end how);
-/* A guest asked for a reset (port 92h, CF9h, triple fault): done by the vCPU's thread at its next
- * boundary. */
+/* A guest asked for a reset (port 92h, CF9h, triple fault): the vCPUs leave engine_run() at their
+ * next boundary, then the loop's thread resets all. Any thread. With no_reboot the machine ends. */
 void machine_request_reset(struct machine *machine);
 void machine_lock(struct machine *machine);
 void machine_unlock(struct machine *machine);
