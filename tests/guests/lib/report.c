@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: MIT */
+/* What a guest says, over a 16550 at 3F8h, and how it ends, through port F4h. */
+#include "guest.h"
+
+static unsigned passed, failed, skipped;
+
+static void put(char c)
+{
+	if (c == '\n')
+		put('\r');
+	while (!(inb(0x3fd) & 0x20))
+		;
+	outb(0x3f8, (u8)c);
+}
+
+static void put_number(u64 value, unsigned base, unsigned width, char fill, bool negative)
+{
+	char digits[24];
+	unsigned count = 0;
+
+	do {
+		digits[count++] = "0123456789abcdef"[value % base];
+		value /= base;
+	} while (value);
+	if (negative)
+		digits[count++] = '-';
+	while (width > count) {
+		put(fill);
+		width--;
+	}
+	while (count)
+		put(digits[--count]);
+}
+
+static void print_list(const char *format, va_list args)
+{
+	for (; *format; format++) {
+		unsigned width = 0, longs = 0;
+		char fill = ' ';
+
+		if (*format != '%') {
+			put(*format);
+			continue;
+		}
+		format++;
+		if (*format == '0')
+			fill = *format++;
+		for (; *format >= '0' && *format <= '9'; format++)
+			width = width * 10 + (unsigned)(*format - '0');
+		for (; *format == 'l' || *format == 'z'; format++)
+			longs++;
+		switch (*format) {
+		case 'c':
+			put((char)va_arg(args, int));
+			break;
+		case 's': {
+			const char *text = va_arg(args, const char *);
+			while (*text)
+				put(*text++);
+			break;
+		}
+		case 'd': {
+			i64 value = longs ? va_arg(args, i64) : va_arg(args, int);
+			put_number(value < 0 ? -(u64)value : (u64)value, 10, width, fill, value < 0);
+			break;
+		}
+		case 'u':
+			put_number(longs ? va_arg(args, u64) : va_arg(args, unsigned), 10, width, fill,
+				false);
+			break;
+		case 'p':
+		case 'x':
+			put_number(longs || *format == 'p' ? va_arg(args, u64) : va_arg(args, unsigned),
+				16, width, fill, false);
+			break;
+		default:
+			put(*format);
+		}
+	}
+}
+
+void guest_print(const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	print_list(format, args);
+	va_end(args);
+}
+
+bool guest_check(bool good, const char *file, int line, const char *name, ...)
+{
+	va_list args;
+
+	if (good) {
+		passed++;
+		return true;
+	}
+	failed++;
+	guest_print("FAIL ");
+	va_start(args, name);
+	print_list(name, args);
+	va_end(args);
+	guest_print(" (%s:%d)\n", file, line);
+	return false;
+}
+
+bool guest_check_equal(u64 got, u64 want, const char *file, int line, const char *name, ...)
+{
+	va_list args;
+
+	if (got == want) {
+		passed++;
+		return true;
+	}
+	failed++;
+	guest_print("FAIL ");
+	va_start(args, name);
+	print_list(name, args);
+	va_end(args);
+	guest_print(": got 0x%lx, want 0x%lx (%s:%d)\n", got, want, file, line);
+	return false;
+}
+
+void guest_skip(const char *name)
+{
+	skipped++;
+	guest_print("skip %s\n", name);
+}
+
+/* The boot loader's command line: Multiboot Specification 0.6.96, 3.3. */
+bool guest_option(const char *word)
+{
+	extern u32 guest_boot_magic, guest_boot_info;
+	const u32 *info = (const u32 *)(u64)guest_boot_info;
+	size_t len = strlen(word);
+	const char *text;
+
+	if (guest_boot_magic != 0x2badb002 || !(info[0] & 4))
+		return false;
+	text = (const char *)(u64)info[4];
+	while (*text) {
+		const char *end = text;
+		while (*end && *end != ' ')
+			end++;
+		if ((size_t)(end - text) == len && !memcmp(text, word, len))
+			return true;
+		text = *end ? end + 1 : end;
+	}
+	return false;
+}
+
+bool guest_tcg_wrong(const char *name)
+{
+	if (!guest_option("tcg"))
+		return false;
+	skipped++;
+	guest_print("left out under TCG: %s\n", name);
+	return true;
+}
+
+void guest_exit(unsigned value)
+{
+	outb(0xf4, (u8)value);
+	for (;;)
+		__asm__ volatile("cli; hlt");
+}
+
+void guest_finish(void)
+{
+	guest_print("%u checks passed, %u failed, %u skipped\n", passed, failed, skipped);
+	guest_exit(passed && !failed ? GUEST_PASS : GUEST_FAIL);
+}
+
+void *memset(void *to, int value, size_t len)
+{
+	void *start = to;
+
+	__asm__ volatile("rep stosb" : "+D"(to), "+c"(len) : "a"(value) : "memory");
+	return start;
+}
+
+void *memcpy(void *to, const void *from, size_t len)
+{
+	void *start = to;
+
+	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(len) : : "memory");
+	return start;
+}
+
+int memcmp(const void *a, const void *b, size_t len)
+{
+	const u8 *p = a, *q = b;
+
+	for (; len; len--, p++, q++)
+		if (*p != *q)
+			return *p - *q;
+	return 0;
+}
+
+size_t strlen(const char *text)
+{
+	size_t len = 0;
+
+	while (text[len])
+		len++;
+	return len;
+}
