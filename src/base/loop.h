@@ -35,5 +35,6 @@ void loop_run(struct loop *loop);
 void loop_stop(struct loop *loop);
 
 u64 clock_ns(void); /* CLOCK_MONOTONIC */
+u64 clock_realtime_ns(void); /* since 1970, UTC */
 
 #endif

@@ -50,8 +50,15 @@ void ram_free(struct ram *ram);
 /* Ranges are added while the machine is built or by a device that moves its BAR (machine lock
  * held); a later range hides an earlier one. -errno: no memory, or an empty range. */
 int space_add_ram(struct space *space, u64 base, u64 size, struct ram *ram, u64 ram_offset);
+int space_add_rom(struct space *space, u64 base, u64 size, struct ram *ram, u64 ram_offset);
 int space_add_io(struct space *space, u64 base, u64 size, const struct io_ops *ops, void *device);
 void space_remove_io(struct space *space, u64 base, void *device);
+
+/*
+ * An access belongs to the range that stands at its first byte, as far as that range was added
+ * to reach, also where a later one hides its middle: so a device of bytes may sit at CF9h inside
+ * PCI's CF8h-CFBh. RAM is always cut where it is hidden.
+ */
 
 /* What stands at an address. */
 struct space_hit {
@@ -83,5 +90,8 @@ int dma_write(struct space *space, u64 address, const void *from, u64 len);
 /* A host pointer to RAM for as much of len as lies in one piece (*got), for zero copy; NULL:
  * not RAM. With `write`, translated code there is dropped first. */
 void *dma_map(struct space *space, u64 address, u64 len, bool write, u64 *got);
+/* To be called when a device has written through dma_map(): drops code that the vCPU translated
+ * from there meanwhile. */
+void dma_map_written(struct space *space, u64 address, u64 len);
 
 #endif
