@@ -154,6 +154,9 @@ struct cpu {
 	bool gif;               /* global interrupt flag; true where there is no SVM */
 	bool virt_pending;      /* ask virt->poll at the next boundary */
 	u64 nested_root;        /* nCR3, or EPTP's address */
+	u64 nested_cr4, nested_efer; /* the host's, whose paging mode nested_root's tables are in */
+	bool virtual_tpr;       /* V_INTR_MASKING: CR8 is cr8_shadow, not the controller's TPR; a MOV
+	                         * to it sets virt_pending */
 	u32 nested_asid;        /* tag of the guest's translations; 0 outside */
 	void *virt_state;       /* struct svm or struct vmx */
 
@@ -166,9 +169,18 @@ struct cpu {
 	bool context_stale;     /* select again before translated code runs */
 	u32 id;
 	u8 phys_bits;           /* guest-physical address width */
+	/* Where page tables were last found: RAM below and above 4 GiB, for mmu.c. */
+	struct ram_window {
+		u64 gpa, size;
+		u8 *host;
+	} ram_window[2];
+	/* A store went to a page with RAM_HAS_CODE; set by the engine. After the store. */
+	void (*code_page_written)(struct cpu *cpu, u64 ram_offset, unsigned len);
 	bool fpu_parked;        /* guest's FPU state is in fpu_area, C may use libc freely */
 	u8 *fpu_area;           /* XSAVE area, standard form */
-	u64 host_xcr0;
+	u64 host_xcr0;          /* what of it the guest may have: x87, SSE, AVX, AVX-512 */
+	u64 fpu_fip, fpu_fdp;   /* error pointers the guest itself loaded, see fpu.c */
+	u16 fpu_fop;
 	struct cpuid_table *cpuid;
 	struct cpu_stats stats;
 };
@@ -258,6 +270,7 @@ u64 cpu_effective_address(const struct cpu *cpu, const struct insn *insn);
 #define ACCESS_WRITE 1
 #define ACCESS_EXEC 2
 #define ACCESS_SYSTEM 4 /* implicit supervisor access, whatever CPL: descriptors, TSS, frames */
+#define ACCESS_MODIFY 8 /* with ACCESS_WRITE to cpu_access_begin(): the old bytes are wanted too */
 /* Any length, pages crossed; a write faults before anything is written. 0 or OUTCOME_FAULT. */
 int cpu_read(struct cpu *cpu, u64 linear, void *to, unsigned len, unsigned access);
 int cpu_write(struct cpu *cpu, u64 linear, const void *from, unsigned len, unsigned access);
@@ -279,6 +292,8 @@ struct access {
 int cpu_access_begin(struct cpu *cpu, struct access *access, u64 linear, unsigned len,
 	unsigned kind);
 void cpu_access_commit(struct cpu *cpu, struct access *access);
+/* Whether len bytes may be accessed, nothing more: 0 or OUTCOME_FAULT. */
+int cpu_probe(struct cpu *cpu, u64 linear, u64 len, unsigned access);
 
 /* ---- paging: mmu.c ---- */
 struct translation {
@@ -319,17 +334,27 @@ enum nested_vendor { NESTED_OFF, NESTED_AMD, NESTED_INTEL };
 int cpuid_table_new(struct cpuid_table **table, enum nested_vendor nested, unsigned cpus);
 void cpuid_table_free(struct cpuid_table *table);
 void cpu_cpuid(struct cpu *cpu, u32 leaf, u32 subleaf, u32 out[4]);
+u8 cpuid_phys_bits(const struct cpuid_table *table); /* for cpu->phys_bits */
+u32 cpuid_tsc_khz(const struct cpuid_table *table);  /* of the host, measured */
 /* Whether the guest has a feature: leaf, subleaf 0 register (0 EAX .. 3 EDX) and bit. */
 bool cpu_has(const struct cpu *cpu, u32 leaf, unsigned reg, unsigned bit);
 
 /* ---- time ---- */
 u64 cpu_tsc(const struct cpu *cpu); /* the guest's */
+/* When L1's TSC reaches a value, in CLOCK_MONOTONIC ns, rounded up; `cpu` is a struct cpu. Fits
+ * struct lapic's tsc_to_ns. Any thread that holds the machine lock. */
+u64 cpu_tsc_to_ns(void *cpu, u64 tsc);
 
 /* ---- FPU: fpu.c ---- */
 /* Moves the guest's vector and x87 state out of the host's registers, so that libc may use them;
  * cpu_unpark_fpu() brings it back. Both are cheap to call twice. */
 void cpu_park_fpu(struct cpu *cpu);
 void cpu_unpark_fpu(struct cpu *cpu);
+/* Allocates fpu_area, fills host_xcr0, leaves the CPU parked and its FPU reset; -errno. */
+int cpu_fpu_new(struct cpu *cpu);
+void cpu_fpu_free(struct cpu *cpu);
+/* Power-up state of the FPU, APM2 table 14-1; INIT leaves it alone. */
+void cpu_fpu_reset(struct cpu *cpu);
 
 /* ---- devices: io.c: parks the FPU, takes the machine lock, accesses the space ---- */
 u64 cpu_io_read(struct cpu *cpu, struct space *space, u64 address, unsigned size);
