@@ -138,6 +138,9 @@ struct cpu {
 	struct fault fault;     /* with OUTCOME_FAULT */
 	struct event event;     /* being delivered, or injected by a VM entry to be delivered next */
 	bool intr_shadow;       /* STI or MOV SS just executed: no interrupt at this boundary */
+	bool shadow_seen;       /* event.c: intr_shadow has held one boundary, the next clears it */
+	bool shadow_mov_ss;     /* intr_shadow is MOV SS's: debug traps wait too */
+	bool rf_seen;           /* event.c: RFLAGS.RF has served its instruction */
 	bool nmi_blocked;       /* until IRET */
 	bool nmi_pending;
 	u64 pending_db;         /* DR6 bits of traps to be raised after this instruction */
@@ -153,6 +156,8 @@ struct cpu {
 	bool nested_paging;     /* a second translation stage is on */
 	bool gif;               /* global interrupt flag; true where there is no SVM */
 	bool virt_pending;      /* ask virt->poll at the next boundary */
+	bool intr_masking;      /* in a guest: the INTR pin obeys intr_host_if, not RFLAGS.IF */
+	bool intr_host_if;      /* RFLAGS.IF of the hypervisor when it entered, APM2 15.21.1 */
 	u64 nested_root;        /* nCR3, or EPTP's address */
 	u64 nested_cr4, nested_efer; /* the host's, whose paging mode nested_root's tables are in */
 	bool virtual_tpr;       /* V_INTR_MASKING: CR8 is cr8_shadow, not the controller's TPR; a MOV
@@ -355,6 +360,11 @@ int cpu_fpu_new(struct cpu *cpu);
 void cpu_fpu_free(struct cpu *cpu);
 /* Power-up state of the FPU, APM2 table 14-1; INIT leaves it alone. */
 void cpu_fpu_reset(struct cpu *cpu);
+
+/* ---- what the vCPU needs of the machine it is in; machine/ defines them, see machine.h ---- */
+void machine_lock(struct machine *machine);
+void machine_unlock(struct machine *machine);
+void machine_kick(struct cpu *cpu);
 
 /* ---- devices: io.c: parks the FPU, takes the machine lock, accesses the space ---- */
 u64 cpu_io_read(struct cpu *cpu, struct space *space, u64 address, unsigned size);
