@@ -134,6 +134,8 @@ struct pci_device {
  * owns it from then on. BARs and capabilities are added after. */
 int pci_plug(struct pci_bus *bus, struct pci_device *device, const struct pci_device_class *class,
 	unsigned slot);
+/* Where the bus's devices do their DMA. */
+struct space *pci_bus_memory(struct pci_bus *bus);
 void pci_add_bar(struct pci_device *device, unsigned index, u64 size, unsigned flags,
 	const struct io_ops *ops, void *context);
 /* Returns the new capability's offset; its len bytes (header included) are zero and read-only. */
