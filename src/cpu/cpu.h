@@ -156,8 +156,8 @@ struct cpu {
 	bool nested_paging;     /* a second translation stage is on */
 	bool gif;               /* global interrupt flag; true where there is no SVM */
 	bool virt_pending;      /* ask virt->poll at the next boundary */
-	bool intr_masking;      /* in a guest: the INTR pin obeys intr_host_if, not RFLAGS.IF */
-	bool intr_host_if;      /* RFLAGS.IF of the hypervisor when it entered, APM2 15.21.1 */
+	bool intr_host_if;      /* the hypervisor's RFLAGS.IF when it entered: with virtual_tpr the INTR
+	                         * pin obeys this and not the guest's IF, APM2 15.21.1 */
 	u64 nested_root;        /* nCR3, or EPTP's address */
 	u64 nested_cr4, nested_efer; /* the host's, whose paging mode nested_root's tables are in */
 	bool virtual_tpr;       /* V_INTR_MASKING: CR8 is cr8_shadow, not the controller's TPR; a MOV
@@ -303,7 +303,7 @@ int cpu_probe(struct cpu *cpu, u64 linear, u64 len, unsigned access);
 /* ---- paging: mmu.c ---- */
 struct translation {
 	u64 gpa;         /* in the machine's own address space (after both stages) */
-	u64 span;        /* bytes of the smallest page of all stages: 4K, 2M, 4M, 1G */
+	u64 span;        /* bytes of the first stage's page, which one INVLPG drops: 4K, 2M, 4M, 1G */
 	bool writable;   /* a write needs no further walk: permitted, D set in every stage */
 	bool global;
 };
