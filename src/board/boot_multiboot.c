@@ -5,7 +5,7 @@
  * APM table, symbols. A kernel that requires a video mode is started without.
  */
 #include "board/boot.h"
-#include "board/elf.h"
+#include "board/boot_elf.h"
 
 #include <stdio.h>
 #include <string.h>

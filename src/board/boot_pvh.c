@@ -5,7 +5,7 @@
  * entry. Linux's vmlinux is one.
  */
 #include "board/boot.h"
-#include "board/elf.h"
+#include "board/boot_elf.h"
 
 #include <string.h>
 

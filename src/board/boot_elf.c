@@ -3,7 +3,7 @@
  * ELF files (System V ABI, chapters 4 and 5) of little-endian x86, both classes. Only program
  * headers are looked at: sections, relocations and dynamic linking have no meaning for a kernel.
  */
-#include "board/elf.h"
+#include "board/boot_elf.h"
 
 #include <elf.h>
 #include <string.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* Kernels in ELF files, 32 and 64 bits, as the multiboot and PVH loaders take them. */
-#ifndef BOARD_ELF_H
-#define BOARD_ELF_H
+#ifndef BOARD_BOOT_ELF_H
+#define BOARD_BOOT_ELF_H
 
 #include "board/boot.h"
 

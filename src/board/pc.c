@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The PC: which chip stands where, and which pin leads to which line. This is the only file that
+ * knows addresses and IRQ numbers; dsdt.asl and acpi.c repeat them for the guest.
+ *
+ * Interrupts: an ISA IRQ n goes to pin n of the 8259 pair and of the IO-APIC, but for IRQ 0, which
+ * is pin 2 of the latter. The four wires of the PCI bus are pins 16..19 of the IO-APIC and, for
+ * guests without, IRQ 10, 11, 10, 11 of the 8259.
+ */
+#include "board/board.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpu/cpu.h"
+#include "dev/virtio_blk.h"
+#include "dev/virtio_net.h"
+#include "dev/virtio_rng.h"
+
+#define IOAPIC_BASE 0xfec00000u
+#define PM_PORT 0x600
+#define CF9_PORT 0xcf9
+#define CF9_RESET 0x0e /* full reset, and do it */
+#define SCI_IRQ 9
+
+/* Slots of the PCI bus: disks come first so that they keep their names. */
+enum { SLOT_DISK = 1, SLOT_NET = SLOT_DISK + BOARD_DISKS_MAX, SLOT_RNG };
+
+static void isa_irq(void *arg, unsigned irq, bool level)
+{
+	struct board *b = arg;
+
+	i8259_set_irq(&b->pic, irq, level);
+	ioapic_set_irq(&b->ioapic, irq ? irq : 2, level);
+}
+
+static void pci_irq(void *arg, unsigned wire, bool level)
+{
+	struct board *b = arg;
+	unsigned other = wire ^ 2; /* shares the 8259's pin */
+
+	b->pci_wires[wire] = level;
+	ioapic_set_irq(&b->ioapic, 16 + wire, level);
+	i8259_set_irq(&b->pic, 10 + (wire & 1), level || b->pci_wires[other]);
+}
+
+#define ISA(irq) ((struct line){ isa_irq, b, irq })
+#define WIRE(n) ((struct line){ pci_irq, b, n })
+
+static void sleep_state(void *arg, unsigned type)
+{
+	struct board *b = arg;
+
+	if (type == ACPI_SLP_TYP_S5)
+		b->host.power_off(b->host.arg);
+}
+
+static void send_message(void *arg, u64 address, u32 data)
+{
+	struct board *b = arg;
+
+	apic_message(&b->apic_bus, address, data);
+}
+
+/* Puts a chip's ranges at a base and remembers it for reset and the end. */
+static int plug(struct board *b, const struct device_class *class, void *device, u64 base)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(class->ranges) && class->ranges[i].len; i++) {
+		const struct device_range *range = &class->ranges[i];
+		struct space *space = range->where == PORT ? b->host.ports : b->host.memory;
+		int error = space_add_io(space, base + range->base, range->len, &range->ops, device);
+
+		if (error)
+			return error;
+	}
+	if (b->plugged_count == ARRAY_SIZE(b->plugged))
+		return -ENOSPC;
+	b->plugged[b->plugged_count].class = class;
+	b->plugged[b->plugged_count++].device = device;
+	return 0;
+}
+
+static int plug_memory(struct board *b)
+{
+	struct ram *ram = b->host.ram;
+	struct space *memory = b->host.memory;
+	u64 low = board_low_memory(ram->size);
+	int error = space_add_ram(memory, 0, 0xa0000, ram, 0);
+
+	if (!error)
+		error = space_add_ram(memory, 0xc0000, low - 0xc0000, ram, 0xc0000);
+	if (!error && ram->size > low)
+		error = space_add_ram(memory, BOARD_HIGH_START, ram->size - low, ram, low);
+	return error;
+}
+
+static int plug_apics(struct board *b)
+{
+	int error = 0;
+
+	b->apic_bus = (struct apic_bus){ .eoi = ioapic_eoi, .eoi_listener = &b->ioapic,
+		.current = b->host.current_cpu, .current_arg = b->host.arg,
+		.memory = b->host.memory };
+	b->ioapic = (struct ioapic){ .bus = &b->apic_bus };
+	b->lapics = calloc(b->config->cpus, sizeof(*b->lapics));
+	if (!b->lapics)
+		return -ENOMEM;
+	error = plug(b, &lapic_window, &b->apic_bus, LAPIC_BASE);
+	for (unsigned i = 0; !error && i < b->config->cpus; i++) {
+		struct cpu *cpu = b->host.cpus[i];
+
+		b->lapics[i] = (struct lapic){ .bus = &b->apic_bus, .loop = b->host.loop, .id = i,
+			.bsp = i == 0, .cpu = { cpu_pin_set, cpu, 0 },
+			.tsc_to_ns = cpu_tsc_to_ns, .tsc_arg = cpu,
+			.extint_acknowledge = i8259_acknowledge,
+			.extint_pending = i8259_pending_vector, .pic = &b->pic,
+			.phys_bits = cpu->phys_bits };
+		cpu->intc_ops = &lapic_ops;
+		cpu->intc = &b->lapics[i];
+		error = lapic_join(&b->lapics[i]);
+	}
+	return error ? error : plug(b, &ioapic, &b->ioapic, IOAPIC_BASE);
+}
+
+static int plug_chips(struct board *b)
+{
+	struct loop *loop = b->host.loop;
+	int error;
+
+	b->pic = (struct i8259){ .intr = { lapic_set_lint, &b->lapics[0], 0 } };
+	b->pit = (struct i8254){ .loop = loop, .irq = ISA(0) };
+	b->rtc = (struct mc146818){ .loop = loop, .irq = ISA(8) };
+	b->com1 = (struct ns16550){ .irq = ISA(4) };
+	b->pm = (struct acpi_pm){ .loop = loop, .sci = ISA(SCI_IRQ), .sleep = sleep_state,
+		.sleep_arg = b };
+	b->reset_ports = (struct reset_ports){ .request = b->host.reset, .arg = b->host.arg,
+		.keyboard_irq = ISA(1) };
+	b->debug_exit = (struct debug_exit){ .exit = b->host.debug_exit, .arg = b->host.arg };
+
+	error = plug(b, &i8259, &b->pic, 0x20);
+	error = error ? error : plug(b, &i8254, &b->pit, 0x40);
+	error = error ? error : plug(b, &mc146818, &b->rtc, 0x70);
+	error = error ? error : plug(b, &ns16550, &b->com1, 0x3f8);
+	error = error ? error : plug(b, &acpi_pm, &b->pm, PM_PORT);
+	error = error ? error : space_add_io(b->host.ports, 0xcf8, 8, &pci_config_ops, b->pci);
+	error = error ? error : plug(b, &reset_ports, &b->reset_ports, 0x60);
+	if (!error && b->config->debug_exit)
+		error = plug(b, &debug_exit, &b->debug_exit, b->config->debug_exit_port);
+	return error;
+}
+
+static int plug_pci(struct board *b)
+{
+	struct pci_bus_options options = {
+		.memory = b->host.memory, .ports = b->host.ports,
+		.io = { 0xc000, 0x4000 },
+		.memory32 = { BOARD_LOW_END, IOAPIC_BASE - BOARD_LOW_END },
+		.wires = { WIRE(0), WIRE(1), WIRE(2), WIRE(3) },
+		.wire_irq = { 10, 11, 10, 11 },
+		.msi_send = send_message, .msi_ctx = b,
+	};
+
+	b->pci = pci_bus_new(&options);
+	return b->pci ? 0 : -ENOMEM;
+}
+
+static int plug_net(struct board *b, char problem[320])
+{
+	const struct board_config *config = b->config;
+	struct virtio_net_options net = { .mac = { 0x52, 0x54, 0x00, 0x12, 0x34, 0x56 } };
+	unsigned failed = config->forward_count;
+	int error = net_user_new(&net.backend, b->host.loop, config->forwards,
+		config->forward_count, &failed);
+
+	if (error && failed < config->forward_count)
+		snprintf(problem, 320, "--net hostfwd: cannot listen at port %u: %s; give another "
+			"port", config->forwards[failed].host_port, strerror(-error));
+	return error ? error : virtio_net_plug(b->pci, SLOT_NET, &net);
+}
+
+/* The devices that options add. */
+static int plug_options(struct board *b, char problem[320])
+{
+	const struct board_config *config = b->config;
+	int error = 0;
+
+	for (unsigned i = 0; i < config->disk_count; i++) {
+		char serial[24];
+		struct virtio_blk_options blk = { .loop = b->host.loop, .disk = config->disks[i],
+			.serial = serial };
+
+		snprintf(serial, sizeof(serial), "nestbox%u", i);
+		if (!error)
+			error = virtio_blk_plug(b->pci, SLOT_DISK + i, &blk);
+		else
+			disk_close(&blk.disk);
+	}
+	if (!error && config->net)
+		error = plug_net(b, problem);
+	if (!error && config->rng)
+		error = virtio_rng_plug(b->pci, SLOT_RNG);
+	return error;
+}
+
+void board_memory_map(struct memory_map *map, u64 memory)
+{
+	u64 low = board_low_memory(memory);
+	struct memory_map m = { .ranges = {
+		{ 0, 0x9fc00, MAP_RAM },
+		{ 0x9fc00, 0x400, MAP_RESERVED }, /* where a BIOS keeps its data (EBDA) */
+		{ BOARD_FIRMWARE, BOARD_FIRMWARE_LEN, MAP_RESERVED },
+		{ MIB, low - MIB, MAP_RAM },
+		{ IOAPIC_BASE, 4 * GIB - IOAPIC_BASE, MAP_RESERVED },
+		{ BOARD_HIGH_START, memory - low, MAP_RAM },
+	}, .count = memory > low ? 6 : 5 };
+
+	*map = m;
+}
+
+int board_new(struct board **board, const struct board_config *config,
+	const struct board_host *host, char problem[320])
+{
+	struct board *b = calloc(1, sizeof(*b));
+	int error;
+
+	problem[0] = 0;
+	*board = b;
+	if (!b) {
+		for (unsigned i = 0; i < config->disk_count; i++) {
+			struct disk disk = config->disks[i];
+
+			disk_close(&disk);
+		}
+		return -ENOMEM;
+	}
+	b->config = config;
+	b->host = *host;
+	error = plug_memory(b);
+	error = error ? error : plug_pci(b);
+	error = error ? error : plug_apics(b);
+	error = error ? error : plug_chips(b);
+	error = error ? error : plug_options(b, problem);
+	board_memory_map(&b->map, config->memory);
+	return error;
+}
+
+void board_free(struct board *b)
+{
+	if (!b)
+		return;
+	if (b->pci)
+		pci_bus_free(b->pci);
+	for (unsigned i = b->plugged_count; i-- > 0;)
+		if (b->plugged[i].class->stop)
+			b->plugged[i].class->stop(b->plugged[i].device);
+	for (unsigned i = 0; b->lapics && i < b->apic_bus.count; i++)
+		if (lapic.stop)
+			lapic.stop(&b->lapics[i]);
+	free(b->lapics);
+	free(b);
+}
+
+/* What a BIOS leaves in the local APIC, MP specification 1.4, 3.6.2.1: virtual wire mode. */
+static void set_virtual_wire(struct board *b)
+{
+	space_write(b->host.memory, LAPIC_BASE + 0x0f0, 4, 0x1ff); /* SVR: enabled */
+	space_write(b->host.memory, LAPIC_BASE + 0x350, 4, 0x700); /* LINT0: ExtINT */
+	space_write(b->host.memory, LAPIC_BASE + 0x360, 4, 0x400); /* LINT1: NMI */
+}
+
+int board_reset(struct board *b)
+{
+	struct acpi_layout layout = { .cpus = b->config->cpus, .ioapic = IOAPIC_BASE,
+		.lapic = LAPIC_BASE, .pm = PM_PORT, .reset = CF9_PORT, .reset_value = CF9_RESET,
+		.sci = SCI_IRQ };
+
+	memset(b->pci_wires, 0, sizeof(b->pci_wires));
+	for (unsigned i = 0; i < b->apic_bus.count; i++)
+		lapic.reset(&b->lapics[i]);
+	for (unsigned i = 0; i < b->plugged_count; i++)
+		if (b->plugged[i].class->reset)
+			b->plugged[i].class->reset(b->plugged[i].device);
+	pci_bus_reset(b->pci);
+	set_virtual_wire(b);
+	/* A BIOS counts time's ticks of 54.9 ms by channel 0: mode 3, count 65536 */
+	space_write(b->host.ports, 0x43, 1, 0x36);
+	space_write(b->host.ports, 0x40, 1, 0);
+	space_write(b->host.ports, 0x40, 1, 0);
+
+	acpi_put_tables(b->host.ram->host + BOARD_FIRMWARE, &layout);
+	b->boot = (struct boot){ .source = b->config->source, .map = &b->map,
+		.low = b->host.ram->host, .low_size = board_low_memory(b->host.ram->size),
+		.rsdp = BOARD_RSDP };
+	if (boot_load(&b->boot))
+		return -1;
+	boot_enter(&b->boot, b->host.cpus[0]);
+	return 0;
+}
