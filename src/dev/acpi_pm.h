@@ -32,7 +32,7 @@ struct acpi_pm {
 	struct loop_timer timer;
 };
 
-extern const struct device_class acpi_pm;
+extern const struct device_class acpi_pm_class;
 
 /* The power button was pressed: the guest should shut down by itself. */
 void acpi_pm_power_button(struct acpi_pm *pm);

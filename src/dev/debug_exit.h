@@ -11,6 +11,6 @@ struct debug_exit {
 	void *arg;
 };
 
-extern const struct device_class debug_exit;
+extern const struct device_class debug_exit_class;
 
 #endif

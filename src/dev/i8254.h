@@ -39,6 +39,6 @@ struct i8254 {
 	struct loop_timer timer;
 };
 
-extern const struct device_class i8254;
+extern const struct device_class i8254_class;
 
 #endif

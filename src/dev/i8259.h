@@ -27,7 +27,7 @@ struct i8259 {
 	bool intr_level;
 };
 
-extern const struct device_class i8259;
+extern const struct device_class i8259_class;
 
 /* An input pin 0..15 (2 is the cascade and takes nothing); fits struct line, pin: the IRQ. */
 void i8259_set_irq(void *pic, unsigned irq, bool level);

@@ -20,7 +20,7 @@ struct ioapic {
 	u32 irr;              /* edges that came while masked or unserved */
 };
 
-extern const struct device_class ioapic;
+extern const struct device_class ioapic_class;
 
 /* An input pin 0..23; fits struct line. The board maps ISA IRQ 0 to pin 2. */
 void ioapic_set_irq(void *ioapic, unsigned pin, bool level);

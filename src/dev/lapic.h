@@ -3,7 +3,7 @@
  * Local APICs, xAPIC and x2APIC, and the bus that joins them, the IO-APIC and message-signalled
  * interrupts.
  *
- * The board makes one struct apic_bus, plugs `lapic_window` (whose device is the bus) at
+ * The board makes one struct apic_bus, plugs lapic_window_class (whose device is the bus) at
  * FEE00000h, makes one struct lapic a vCPU, fills its wiring, calls lapic_join() and hands
  * lapic_ops and the lapic to the cpu as intc_ops and intc. Machine lock held throughout.
  */
@@ -70,8 +70,8 @@ struct lapic {
 	struct loop_timer timer;
 };
 
-extern const struct device_class lapic_window; /* device: struct apic_bus */
-extern const struct device_class lapic;        /* state, reset, stop; it has no ranges */
+extern const struct device_class lapic_window_class; /* device: struct apic_bus */
+extern const struct device_class lapic_class;        /* state, reset, stop; it has no ranges */
 extern const struct intc_ops lapic_ops;
 
 /* Adds it to its bus as the next index and resets it. -ENOSPC */

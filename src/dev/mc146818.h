@@ -21,7 +21,7 @@ struct mc146818 {
 	struct loop_timer timer;
 };
 
-extern const struct device_class mc146818;
+extern const struct device_class mc146818_class;
 
 /* For the board, before the guest runs: memory size, boot order. Index 0Eh..7Fh. */
 void mc146818_set_ram(struct mc146818 *rtc, u8 index, u8 value);

@@ -32,7 +32,7 @@ struct ns16550 {
 	bool irq_level;
 };
 
-extern const struct device_class ns16550;
+extern const struct device_class ns16550_class;
 
 /* Feeds received bytes; the number taken, maybe 0. */
 unsigned ns16550_input(struct ns16550 *uart, const u8 *bytes, unsigned len);

@@ -22,6 +22,6 @@ struct reset_ports {
 	u8 status;
 };
 
-extern const struct device_class reset_ports;
+extern const struct device_class reset_ports_class;
 
 #endif
