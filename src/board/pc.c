@@ -107,7 +107,7 @@ static int plug_apics(struct board *b)
 	b->lapics = calloc(b->config->cpus, sizeof(*b->lapics));
 	if (!b->lapics)
 		return -ENOMEM;
-	error = plug(b, &lapic_window, &b->apic_bus, LAPIC_BASE);
+	error = plug(b, &lapic_window_class, &b->apic_bus, LAPIC_BASE);
 	for (unsigned i = 0; !error && i < b->config->cpus; i++) {
 		struct cpu *cpu = b->host.cpus[i];
 
@@ -121,7 +121,7 @@ static int plug_apics(struct board *b)
 		cpu->intc = &b->lapics[i];
 		error = lapic_join(&b->lapics[i]);
 	}
-	return error ? error : plug(b, &ioapic, &b->ioapic, IOAPIC_BASE);
+	return error ? error : plug(b, &ioapic_class, &b->ioapic, IOAPIC_BASE);
 }
 
 static int plug_chips(struct board *b)
@@ -139,15 +139,15 @@ static int plug_chips(struct board *b)
 		.keyboard_irq = ISA(1) };
 	b->debug_exit = (struct debug_exit){ .exit = b->host.debug_exit, .arg = b->host.arg };
 
-	error = plug(b, &i8259, &b->pic, 0x20);
-	error = error ? error : plug(b, &i8254, &b->pit, 0x40);
-	error = error ? error : plug(b, &mc146818, &b->rtc, 0x70);
-	error = error ? error : plug(b, &ns16550, &b->com1, 0x3f8);
-	error = error ? error : plug(b, &acpi_pm, &b->pm, PM_PORT);
+	error = plug(b, &i8259_class, &b->pic, 0x20);
+	error = error ? error : plug(b, &i8254_class, &b->pit, 0x40);
+	error = error ? error : plug(b, &mc146818_class, &b->rtc, 0x70);
+	error = error ? error : plug(b, &ns16550_class, &b->com1, 0x3f8);
+	error = error ? error : plug(b, &acpi_pm_class, &b->pm, PM_PORT);
 	error = error ? error : space_add_io(b->host.ports, 0xcf8, 8, &pci_config_ops, b->pci);
-	error = error ? error : plug(b, &reset_ports, &b->reset_ports, 0x60);
+	error = error ? error : plug(b, &reset_ports_class, &b->reset_ports, 0x60);
 	if (!error && b->config->debug_exit)
-		error = plug(b, &debug_exit, &b->debug_exit, b->config->debug_exit_port);
+		error = plug(b, &debug_exit_class, &b->debug_exit, b->config->debug_exit_port);
 	return error;
 }
 
@@ -256,8 +256,8 @@ void board_free(struct board *b)
 		if (b->plugged[i].class->stop)
 			b->plugged[i].class->stop(b->plugged[i].device);
 	for (unsigned i = 0; b->lapics && i < b->apic_bus.count; i++)
-		if (lapic.stop)
-			lapic.stop(&b->lapics[i]);
+		if (lapic_class.stop)
+			lapic_class.stop(&b->lapics[i]);
 	free(b->lapics);
 	free(b);
 }
@@ -278,7 +278,7 @@ int board_reset(struct board *b)
 
 	memset(b->pci_wires, 0, sizeof(b->pci_wires));
 	for (unsigned i = 0; i < b->apic_bus.count; i++)
-		lapic.reset(&b->lapics[i]);
+		lapic_class.reset(&b->lapics[i]);
 	for (unsigned i = 0; i < b->plugged_count; i++)
 		if (b->plugged[i].class->reset)
 			b->plugged[i].class->reset(b->plugged[i].device);
