@@ -114,7 +114,9 @@ struct cpu {
 	u64 self;           /* this struct's canonical address */
 	u64 runtime[16];    /* engine: addresses of its C entry points */
 	struct segment seg[SEG_COUNT];
-	u64 df_step;        /* unused by C: 0 */
+	/* How many offsets from 0 of ES..GS may be read and written without asking cpu_linear();
+	 * 0 where it must be asked. The engine keeps them. */
+	u64 seg_read_end[6], seg_write_end[6];
 	u8 bounce[256] __attribute__((aligned(64)));
 
 	/* -- the rest of the architecture -- */
@@ -128,6 +130,7 @@ struct cpu {
 	u64 star, lstar, cstar, sfmask, kernel_gs_base;
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	u64 tsc_aux, tsc_offset /* guest TSC = host TSC * ratio + offset */, tsc_adjust;
+	u64 tsc_l1_offset;  /* what tsc_offset is outside a guest */
 	u64 tsc_ratio;      /* of the running guest, 8.32 fixed point as MSR C0000104; 1.0 outside */
 	u64 debugctl, last_branch_from, last_branch_to, last_int_from, last_int_to;
 	u64 spec_ctrl, misc_enable, syscfg, hwcr;
@@ -346,6 +349,8 @@ bool cpu_has(const struct cpu *cpu, u32 leaf, unsigned reg, unsigned bit);
 
 /* ---- time ---- */
 u64 cpu_tsc(const struct cpu *cpu); /* the guest's */
+/* Outside a guest; the local APIC's deadline follows. 0 at reset, or what WRMSR says. */
+void cpu_set_tsc(struct cpu *cpu, u64 value);
 /* When L1's TSC reaches a value, in CLOCK_MONOTONIC ns, rounded up; `cpu` is a struct cpu. Fits
  * struct lapic's tsc_to_ns. Any thread that holds the machine lock. */
 u64 cpu_tsc_to_ns(void *cpu, u64 tsc);

@@ -78,6 +78,7 @@ enum { ES, CS, SS, DS, FS, GS, LDTR, TR, SEG_COUNT };
 #define EFER_LMSLE BIT(13)
 #define EFER_FFXSR BIT(14)
 #define EFER_TCE BIT(15)
+#define EFER_AIBRSE BIT(21)
 
 /* XCR0, APM2 11.5.2 */
 #define XCR0_X87 BIT(0)
