@@ -270,6 +270,21 @@ static void set_virtual_wire(struct board *b)
 	space_write(b->host.memory, LAPIC_BASE + 0x360, 4, 0x400); /* LINT1: NMI */
 }
 
+/*
+ * What a BIOS leaves in the MTRRs, APM2 7.7: everything is cached but video memory and the PCI
+ * hole with the APICs.
+ */
+static void set_mtrrs(struct cpu *cpu)
+{
+	u64 write_back = 0x0606060606060606ull;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(cpu->mtrr_fixed); i++)
+		cpu->mtrr_fixed[i] = i == 2 ? 0 : write_back; /* A0000h-BFFFFh: uncached */
+	cpu->mtrr_base[0] = BOARD_LOW_END;
+	cpu->mtrr_mask[0] = (BIT(cpu->phys_bits) - GIB) | BIT(11);
+	cpu->mtrr_def_type = BIT(11) | BIT(10) | 6;
+}
+
 int board_reset(struct board *b)
 {
 	struct acpi_layout layout = { .cpus = b->config->cpus, .ioapic = IOAPIC_BASE,
@@ -284,6 +299,8 @@ int board_reset(struct board *b)
 			b->plugged[i].class->reset(b->plugged[i].device);
 	pci_bus_reset(b->pci);
 	set_virtual_wire(b);
+	for (unsigned i = 0; i < b->config->cpus; i++)
+		set_mtrrs(b->host.cpus[i]);
 	/* A BIOS counts time's ticks of 54.9 ms by channel 0: mode 3, count 65536 */
 	space_write(b->host.ports, 0x43, 1, 0x36);
 	space_write(b->host.ports, 0x40, 1, 0);

@@ -10,6 +10,7 @@
 
 struct board;
 struct board_config;
+struct console;
 struct loop;
 
 /* How a VM ended; the process exit status follows from it (cmd/run.c). */
@@ -28,25 +29,34 @@ struct machine {
 	enum machine_end end;
 	int debug_exit_value;
 	bool no_reboot;
-	u32 leaving;             /* set with end or reset_wanted: what engine_run() looks at */
-	bool reset_wanted;       /* under the lock */
+	u32 leaving;             /* set with end, or for a reset: what engine_run() looks at */
 	u32 sleeping[256];       /* futexes: the vCPU of that id waits in machine_wait() */
-	u64 started_ns;
+	pthread_t threads[256];  /* of the vCPUs */
+	unsigned thread_count;
+	unsigned parked;         /* vCPUs that left engine_run() for a reset, under the lock */
+	u64 generation;          /* resets done so far */
+	pthread_cond_t reset_done;
+	struct console *console;
+	int signal_fd;
+	u64 ready_ns, end_ns;    /* CLOCK_MONOTONIC: when the vCPUs started, when the VM ended */
 };
 
 /* What a machine is made from; strings stay the caller's and live as long as the machine. */
 struct machine_config {
 	const struct board_config *board;
 	enum nested_vendor nested;
+	struct console *console; /* already open; the machine owns it from now on */
 	u64 code_cache; /* bytes */
 	bool no_reboot;
 };
 
+#define MACHINE_PROBLEM_LEN 320
 /*
  * Makes a machine with its board, its CPU and its engine, image loaded. The calling thread becomes
- * the one of the loop. 0 or -errno; what went wrong has been said by message().
+ * the one of the loop. 0 or -errno, and problem is one line for the user.
  */
-int machine_new(struct machine **machine, const struct machine_config *config);
+int machine_new(struct machine **machine, const struct machine_config *config,
+	char problem[MACHINE_PROBLEM_LEN]);
 /* Runs it to its end, also by SIGTERM and SIGINT. Main thread, lock not held. */
 enum machine_end machine_run(struct machine *machine);
 void machine_free(struct machine *machine);
@@ -62,6 +72,8 @@ void machine_end(struct machine *machine, enum machine_end how);
 /* A guest asked for a reset (port 92h, CF9h, triple fault): the vCPUs leave engine_run() at their
  * next boundary, then the loop's thread resets all. Any thread. With no_reboot the machine ends. */
 void machine_request_reset(struct machine *machine);
+/* A vCPU has shut down (triple fault): the machine ends or is reset. Any thread. */
+void machine_triple_fault(struct machine *machine);
 void machine_lock(struct machine *machine);
 void machine_unlock(struct machine *machine);
 /* Makes a vCPU look at its events: sets exit_request and wakes it if it sleeps. Any thread. */
