@@ -254,6 +254,19 @@ void cpu_deliver_fault(struct cpu *cpu);
  * before it looks.
  */
 bool cpu_poll_events(struct cpu *cpu);
+/* At a boundary: cpu_poll_events() must be called before the next instruction, see event.c. */
+static inline bool cpu_must_poll(const struct cpu *cpu)
+{
+	return __atomic_load_n(&cpu->exit_request, __ATOMIC_RELAXED) || cpu->intr_shadow ||
+	       cpu->step_after || cpu->event.valid || cpu->pending_db || (cpu->mode & MODE_STEP);
+}
+/* After cpu_poll_events(): exactly one instruction may run before it is called again. */
+static inline bool cpu_must_step(const struct cpu *cpu)
+{
+	return (cpu->mode & MODE_STEP) || cpu->intr_shadow;
+}
+/* cpu_interrupt() and, where that faults, what follows from it. For virtual interrupts. */
+void cpu_deliver_event(struct cpu *cpu, const struct event *event);
 /* Whether a halted CPU would wake now. Same thread. */
 bool cpu_has_wakeup(struct cpu *cpu);
 /* An interrupt, NMI, exception or INT n through the IDT, all modes. 0 or OUTCOME_FAULT. */

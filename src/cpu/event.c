@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Events: which one an instruction boundary brings (APM2 8.5), what becomes of a fault (8.2.9,
+ * double faults), and the vCPU's pins. How a frame is written is interrupt.c's.
+ *
+ * The engine and this file agree on the following.
+ *
+ * - A boundary is the moment between two instructions, cpu->rip being that of the next. The engine
+ *   may look at events at any boundary, and must at those where cpu_must_poll() says so; in code
+ *   that runs chained it looks at exit_request alone, at least once in every loop. Whoever makes
+ *   cpu_must_poll() true inside an instruction returns OUTCOME_JUMP, so that the block ends.
+ * - After cpu_poll_events(), where cpu_must_step() says so, the engine runs one instruction,
+ *   whatever exit_request says, and polls again. So a block that starts at such a boundary holds
+ *   one instruction, and it does not check exit_request.
+ * - intr_shadow: STI (when IF was clear), MOV SS, POP SS and VM entries set it and end their block.
+ *   The boundary that follows holds interrupts back and remembers that it did (shadow_seen); the
+ *   one after it clears the flag. A fault or interrupt that is delivered clears it as well.
+ * - step_after: cpu_poll_events() copies TF into it as the last thing before an instruction; true
+ *   at the next boundary it means a #DB trap. So TF set by POPF or IRET traps one instruction late,
+ *   as it must, and TF cleared by POPF still traps after it.
+ * - pending_db: data breakpoints that an instruction hit; raised at its end.
+ * - event.valid at a boundary: a VM entry injects it; it comes before everything else. While an
+ *   instruction or cpu_deliver_fault() runs it names what is on its way, and any fault then is a
+ *   fault during its delivery: virt/ makes EXITINTINFO of it and clears it.
+ * - A pin or virtual interrupt that is masked leaves exit_request clear. Who unmasks (STI, POPF,
+ *   IRET, SYSRET, STGI, VMRUN, #VMEXIT, MOV CR8) calls cpu_events_unmasked() or sets exit_request.
+ * - CPU_HALTED: the engine waits until cpu_has_wakeup() or exit_request, then polls; delivery makes
+ *   the CPU run. CPU_SHUTDOWN and CPU_WAIT_SIPI are left through INIT and SIPI only.
+ * - RFLAGS.RF is kept only while DR7 arms breakpoints, for nothing else looks at it.
+ *
+ * SMIs do not exist: the pin is ignored.
+ */
+#include "cpu/descriptor.h"
+#include "base/log.h"
+
+void cpu_pin_set(void *opaque, unsigned pin, bool level)
+{
+	struct cpu *cpu = opaque;
+	u32 bit = BIT(pin & 31);
+
+	if (!level) {
+		/* the others are edges, and cleared by who acts on them */
+		if ((pin & 0xff) == CPU_PIN_INTR)
+			__atomic_fetch_and(&cpu->pins, ~bit, __ATOMIC_SEQ_CST);
+		return;
+	}
+	if ((pin & 0xff) == CPU_PIN_SIPI)
+		__atomic_store_n(&cpu->sipi_vector, pin >> 8, __ATOMIC_RELAXED);
+	__atomic_fetch_or(&cpu->pins, bit, __ATOMIC_SEQ_CST);
+	machine_kick(cpu);
+}
+
+static u32 pins_now(const struct cpu *cpu)
+{
+	return __atomic_load_n(&cpu->pins, __ATOMIC_SEQ_CST);
+}
+
+static void pin_clear(struct cpu *cpu, unsigned pin)
+{
+	__atomic_fetch_and(&cpu->pins, ~(u32)BIT(pin), __ATOMIC_SEQ_CST);
+}
+
+/* What the INTR pin is masked by: APM2 15.21.1. */
+static bool intr_enabled(const struct cpu *cpu)
+{
+	if (!cpu->gif)
+		return false;
+	if (cpu->in_guest && cpu->virtual_tpr)
+		return cpu->intr_host_if;
+	return cpu->rflags_system & RFLAGS_IF;
+}
+
+bool cpu_has_wakeup(struct cpu *cpu)
+{
+	u32 pins = pins_now(cpu);
+
+	if (cpu->activity == CPU_WAIT_SIPI)
+		return pins & (BIT(CPU_PIN_SIPI) | BIT(CPU_PIN_INIT));
+	if (cpu->activity == CPU_SHUTDOWN)
+		return pins & BIT(CPU_PIN_INIT);
+	if (cpu->event.valid || cpu->pending_db || cpu->step_after || cpu->virt_pending)
+		return true;
+	if (cpu->gif && (pins & BIT(CPU_PIN_INIT)))
+		return true;
+	if (cpu->gif && !cpu->nmi_blocked && (cpu->nmi_pending || (pins & BIT(CPU_PIN_NMI))))
+		return true;
+	return (pins & BIT(CPU_PIN_INTR)) && intr_enabled(cpu);
+}
+
+/* Exceptions whose meeting makes a double fault, APM2 table 8-3. */
+enum fault_class { BENIGN, CONTRIBUTORY, PAGE_FAULT, DOUBLE_FAULT };
+
+static enum fault_class fault_class(u8 vector)
+{
+	switch (vector) {
+	case VEC_DE:
+	case VEC_TS:
+	case VEC_NP:
+	case VEC_SS:
+	case VEC_GP:
+	case VEC_CP:
+		return CONTRIBUTORY;
+	case VEC_PF:
+		return PAGE_FAULT;
+	case VEC_DF:
+		return DOUBLE_FAULT;
+	default:
+		return BENIGN;
+	}
+}
+
+static bool makes_double_fault(enum fault_class first, enum fault_class second)
+{
+	if (first == BENIGN || second == BENIGN)
+		return false;
+	return first == PAGE_FAULT || second == CONTRIBUTORY || first == DOUBLE_FAULT;
+}
+
+static void shut_down(struct cpu *cpu)
+{
+	cpu->event.valid = false;
+	if (cpu_intercepted(cpu, NULL, VIRT_SHUTDOWN, 0, 0))
+		return;
+	if (trace_on(TRACE_cpu)) {
+		cpu_park_fpu(cpu);
+		trace_print(TRACE_cpu, "shutdown at %04x:%llx", cpu->seg[CS].sel,
+			(unsigned long long)cpu->rip);
+	}
+	cpu->activity = CPU_SHUTDOWN;
+}
+
+static void trace_fault(struct cpu *cpu, const struct fault *fault)
+{
+	cpu_park_fpu(cpu);
+	trace_print(TRACE_event, "exception %u error %x address %llx at %04x:%llx cpl %u%s",
+		fault->vector, fault->error, (unsigned long long)fault->address,
+		cpu->seg[CS].sel, (unsigned long long)cpu->rip, cpu->cpl,
+		cpu->in_guest ? " (guest)" : "");
+}
+
+/* What CR2, DR6 and DR7 hold when the handler runs. #DB's show in an intercept's state too. */
+static void fault_registers(struct cpu *cpu, const struct fault *fault)
+{
+	if (fault->vector != VEC_DB)
+		return;
+	cpu->dr6 |= fault->dr6;
+	cpu->dr7 &= ~DR7_GD;
+	cpu->debugctl &= ~1ull; /* LBR, APM2 13.1.1.6 */
+}
+
+/*
+ * One exception on its way to its handler. Returns OUTCOME_FAULT where that raised another, which
+ * cpu->fault describes while cpu->event still names this one.
+ */
+static int deliver_exception(struct cpu *cpu, const struct fault *fault)
+{
+	enum fault_class first = cpu->event.valid && cpu->event.type == EVENT_EXCEPTION ?
+					 fault_class(cpu->event.vector) :
+					 BENIGN;
+	u8 vector = fault->vector;
+	u32 error = fault->error;
+	bool has_error = fault->has_error;
+
+	fault_registers(cpu, fault);
+	/* asked before it becomes a double fault: APM2 15.12, 15.20 */
+	if (cpu_intercepted(cpu, NULL, VIRT_EXCEPTION, vector, error))
+		return 0;
+	if (makes_double_fault(first, fault_class(vector))) {
+		if (first == DOUBLE_FAULT) {
+			shut_down(cpu);
+			return 0;
+		}
+		vector = VEC_DF;
+		error = 0;
+		has_error = true;
+		if (cpu_intercepted(cpu, NULL, VIRT_EXCEPTION, vector, error))
+			return 0;
+	} else if (vector == VEC_PF) {
+		cpu->cr2 = fault->address;
+	}
+	cpu->event = (struct event){
+		.valid = true, .type = EVENT_EXCEPTION, .vector = vector,
+		.has_error = has_error, .error = error,
+	};
+	if (cpu_interrupt(cpu, &cpu->event))
+		return OUTCOME_FAULT;
+	cpu->event.valid = false;
+	return 0;
+}
+
+void cpu_deliver_fault(struct cpu *cpu)
+{
+	/* what the faulting instruction had pending is void; it will run again */
+	cpu->step_after = false;
+	cpu->pending_db = 0;
+	for (;;) {
+		struct fault fault = cpu->fault;
+
+		if (unlikely(fault.kind == FAULT_NESTED)) {
+			cpu->virt->nested_fault(cpu, &fault);
+			return;
+		}
+		if (trace_on(TRACE_event))
+			trace_fault(cpu, &fault);
+		if (!deliver_exception(cpu, &fault))
+			return;
+	}
+}
+
+void cpu_deliver_event(struct cpu *cpu, const struct event *event)
+{
+	cpu->event = *event;
+	cpu->event.valid = true;
+	if (cpu_interrupt(cpu, &cpu->event))
+		cpu_deliver_fault(cpu);
+	else
+		cpu->event.valid = false;
+}
+
+/* The vector that the interrupt controller hands over; -1: it has gone. */
+static int acknowledge(struct cpu *cpu)
+{
+	int vector;
+
+	cpu_park_fpu(cpu);
+	machine_lock(cpu->machine);
+	vector = cpu->intc_ops->acknowledge(cpu->intc);
+	machine_unlock(cpu->machine);
+	return vector;
+}
+
+/* INIT and SIPI: APM2 14.1.4, 16.5. True when one was acted on. */
+static bool poll_init(struct cpu *cpu, u32 pins)
+{
+	if ((pins & BIT(CPU_PIN_INIT)) && (cpu->gif || cpu->activity != CPU_RUNNING)) {
+		/* where it is intercepted it stays pending for the hypervisor, APM2 15.21.8 */
+		if (cpu_intercepted(cpu, NULL, VIRT_INIT, 0, 0))
+			return true;
+		pin_clear(cpu, CPU_PIN_INIT);
+		pin_clear(cpu, CPU_PIN_SIPI);
+		cpu_init(cpu);
+		return true;
+	}
+	if (pins & BIT(CPU_PIN_SIPI)) {
+		pin_clear(cpu, CPU_PIN_SIPI);
+		if (cpu->activity != CPU_WAIT_SIPI)
+			return false;
+		segment_load_real(cpu, CS, cpu->sipi_vector << 8);
+		cpu->rip = 0;
+		cpu->activity = CPU_RUNNING;
+		cpu_mode_update(cpu);
+		return true;
+	}
+	return false;
+}
+
+static void deliver_debug(struct cpu *cpu, u64 dr6, bool trap)
+{
+	cpu->pending_db = 0;
+	cpu->fault = (struct fault){
+		.kind = FAULT_EXCEPTION, .vector = VEC_DB, .trap = trap, .dr6 = dr6,
+	};
+	cpu_deliver_fault(cpu);
+}
+
+/* Traps of the instruction that has just ended, APM2 13.1.3 and 13.1.4. */
+static bool poll_traps(struct cpu *cpu, bool mov_ss)
+{
+	if (mov_ss)
+		return false;
+	if (cpu->step_after) {
+		cpu->step_after = false;
+		cpu->pending_db |= DR6_BS;
+	}
+	/* with GIF clear breakpoints are discarded, single steps are not: APM2 table 15-10 */
+	if (!cpu->gif)
+		cpu->pending_db &= ~MASK(3, 0);
+	if (!cpu->pending_db)
+		return false;
+	deliver_debug(cpu, cpu->pending_db, true);
+	return true;
+}
+
+static bool poll_nmi(struct cpu *cpu, u32 pins)
+{
+	const struct event nmi = { .type = EVENT_NMI, .vector = VEC_NMI };
+
+	if (pins & BIT(CPU_PIN_NMI)) {
+		pin_clear(cpu, CPU_PIN_NMI);
+		cpu->nmi_pending = true;
+	}
+	if (!cpu->nmi_pending || cpu->nmi_blocked || !cpu->gif)
+		return false;
+	/* an intercepted NMI stays pending for the hypervisor, APM2 15.13.2 */
+	if (cpu_intercepted(cpu, NULL, VIRT_NMI, 0, 0))
+		return true;
+	cpu->nmi_pending = false;
+	cpu->nmi_blocked = true;
+	cpu_deliver_event(cpu, &nmi);
+	return true;
+}
+
+static bool poll_intr(struct cpu *cpu, u32 pins)
+{
+	struct event event = { .type = EVENT_INTR };
+	int vector;
+
+	if (!(pins & BIT(CPU_PIN_INTR)) || !intr_enabled(cpu))
+		return false;
+	if (cpu_intercepted(cpu, NULL, VIRT_INTR, 0, 0))
+		return true;
+	vector = acknowledge(cpu);
+	if (vector < 0)
+		return false;
+	if (trace_on(TRACE_irq))
+		trace_print(TRACE_irq, "interrupt %02x at %04x:%llx", (unsigned)vector,
+			cpu->seg[CS].sel, (unsigned long long)cpu->rip);
+	cpu->stats.irqs++;
+	event.vector = vector;
+	cpu_deliver_event(cpu, &event);
+	return true;
+}
+
+/* Instruction breakpoints, APM2 13.1.3: faults of the instruction that is about to run. */
+static bool poll_breakpoints(struct cpu *cpu)
+{
+	u64 linear = cpu_long64(cpu) ? cpu->rip : (u32)(cpu->seg[CS].base + cpu->rip);
+	u64 hit = 0;
+
+	if (likely(!(cpu->dr7 & DR7_ENABLE)) || !cpu->gif)
+		return false;
+	if (cpu->rflags_system & RFLAGS_RF) {
+		cpu->rf_seen = true;
+		return false;
+	}
+	for (unsigned i = 0; i < 4; i++) {
+		bool enabled = (cpu->dr7 >> (2 * i)) & 3;
+		bool execute = !((cpu->dr7 >> (16 + 4 * i)) & 3);
+
+		if (enabled && execute && cpu->dr[i] == linear)
+			hit |= DR6_B(i);
+	}
+	if (!hit)
+		return false;
+	deliver_debug(cpu, hit, false);
+	return true;
+}
+
+/* The boundary's part in the life of the interrupt shadow; true: interrupts wait. */
+static bool shadow_holds(struct cpu *cpu)
+{
+	if (likely(!cpu->intr_shadow))
+		return false;
+	if (!cpu->shadow_seen) {
+		cpu->shadow_seen = true;
+		return true;
+	}
+	cpu->intr_shadow = cpu->shadow_seen = cpu->shadow_mov_ss = false;
+	return false;
+}
+
+static bool poll_in_order(struct cpu *cpu)
+{
+	u32 pins = pins_now(cpu);
+	bool held, mov_ss;
+
+	if (cpu->event.valid) {
+		struct event injected = cpu->event;
+
+		cpu_deliver_event(cpu, &injected);
+		return true;
+	}
+	if (unlikely(pins & (BIT(CPU_PIN_INIT) | BIT(CPU_PIN_SIPI))) && poll_init(cpu, pins))
+		return true;
+	if (cpu->activity > CPU_HALTED)
+		return false;
+	if (cpu->rf_seen) {
+		cpu->rf_seen = false;
+		cpu->rflags_system &= ~RFLAGS_RF;
+	}
+	held = shadow_holds(cpu);
+	mov_ss = held && cpu->shadow_mov_ss;
+	if (poll_traps(cpu, mov_ss))
+		return true;
+	if (!mov_ss && poll_nmi(cpu, pins))
+		return true;
+	if (!held) {
+		if (poll_intr(cpu, pins))
+			return true;
+		if (cpu->virt_pending && cpu->virt->poll(cpu))
+			return true;
+	}
+	return cpu->activity == CPU_RUNNING && poll_breakpoints(cpu);
+}
+
+bool cpu_poll_events(struct cpu *cpu)
+{
+	bool changed;
+
+	__atomic_store_n(&cpu->exit_request, 0, __ATOMIC_SEQ_CST);
+	changed = poll_in_order(cpu);
+	if (changed) {
+		if (cpu->activity == CPU_HALTED)
+			cpu->activity = CPU_RUNNING;
+		/* one event a boundary: look again for what else is there */
+		cpu_events_unmasked(cpu);
+	}
+	/* a step that waits for MOV SS's shadow to end goes on waiting */
+	if (!(cpu->step_after && cpu->shadow_mov_ss))
+		cpu->step_after = cpu->activity == CPU_RUNNING &&
+				  (cpu->rflags_system & RFLAGS_TF);
+	return changed;
+}

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * RFLAGS in its two halves, and what the mode bits of a block's key are made of: APM2 1.2
+ * (operating modes), 4.7 (segment attributes), 7.1 and 13.1 (what makes an instruction trap).
+ */
+#include "cpu/handlers.h"
+#include "cpu/tlb.h"
+
+/* The bits of RFLAGS that exist, APM2 3.1.6; the others read as zero, bit 1 as one. */
+#define RFLAGS_EXIST 0x3f7fd5ull
+
+u64 aflags_to_rflags(u32 aflags)
+{
+	u64 low = (aflags >> 8) & (RFLAGS_ARITH & 0xff);
+
+	return low | (aflags & 1 ? RFLAGS_OF : 0);
+}
+
+u32 aflags_from_rflags(u64 rflags)
+{
+	u32 low = (rflags & (RFLAGS_ARITH & 0xff)) | RFLAGS_RESERVED1;
+
+	return low << 8 | (rflags & RFLAGS_OF ? 1 : 0);
+}
+
+u64 cpu_rflags(const struct cpu *cpu)
+{
+	return cpu->rflags_system | aflags_to_rflags(cpu->aflags);
+}
+
+/* The caller follows up with cpu_mode_update() when TF, AC or VM may differ. */
+void cpu_set_rflags(struct cpu *cpu, u64 value)
+{
+	cpu->rflags_system = (value & RFLAGS_EXIST & ~RFLAGS_ARITH) | RFLAGS_RESERVED1;
+	cpu->aflags = aflags_from_rflags(value);
+}
+
+/* Base 0, 4 GiB, and nothing that a data access could run into. */
+static bool flat_data(const struct segment *seg)
+{
+	const u16 must = SEG_P | SEG_S | SEG_WRITABLE;
+
+	return seg->base == 0 && seg->limit == 0xffffffff &&
+	       (seg->attr & (must | SEG_CODE | SEG_EXPAND_DOWN)) == must;
+}
+
+static bool flat_code(const struct segment *seg)
+{
+	const u16 must = SEG_P | SEG_S | SEG_READABLE;
+
+	/* in real mode what CS holds may look like data */
+	return seg->base == 0 && seg->limit == 0xffffffff && (seg->attr & must) == must;
+}
+
+static u32 code_mode(const struct cpu *cpu)
+{
+	u32 mode;
+
+	if (cpu_lma(cpu) && (cpu->seg[CS].attr & SEG_L))
+		return MODE_CODE64 | MODE_FLAT;
+	mode = cpu->seg[CS].attr & SEG_DB ? MODE_CODE32 : MODE_CODE16;
+	if (cpu->seg[SS].attr & SEG_DB)
+		mode |= MODE_STACK32;
+	if (flat_code(&cpu->seg[CS]) && flat_data(&cpu->seg[SS]) && flat_data(&cpu->seg[DS]) &&
+	    flat_data(&cpu->seg[ES]))
+		mode |= MODE_FLAT;
+	return mode;
+}
+
+/*
+ * MODE_FPU and MODE_SSE are independent: an SSE instruction needs both, and exec_NM() tells #UD
+ * from #NM where one is missing.
+ */
+static u32 vector_mode(const struct cpu *cpu)
+{
+	u32 mode = 0;
+
+	if (!(cpu->cr0 & (CR0_EM | CR0_TS)))
+		mode |= MODE_FPU;
+	if ((cpu->cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS))
+		mode |= MODE_FWAIT_NM;
+	if (cpu->cr4 & CR4_OSFXSR)
+		mode |= MODE_SSE;
+	if ((cpu->cr4 & CR4_OSXSAVE) && (cpu->xcr0 & XCR0_AVX)) {
+		mode |= MODE_AVX;
+		if ((cpu->xcr0 & XCR0_AVX512) == XCR0_AVX512)
+			mode |= MODE_AVX512;
+	}
+	return mode;
+}
+
+void cpu_mode_update(struct cpu *cpu)
+{
+	u32 mode = code_mode(cpu) | vector_mode(cpu);
+	enum privilege privilege;
+	u32 pcid;
+
+	if (cpu->cpl == 3) {
+		mode |= MODE_USER;
+		privilege = PRIV_USER;
+	} else if ((cpu->cr4 & CR4_SMAP) && !(cpu->rflags_system & RFLAGS_AC)) {
+		privilege = PRIV_SUPERVISOR;
+	} else {
+		privilege = PRIV_SUPERVISOR_AC;
+	}
+	if (cpu_protected(cpu))
+		mode |= MODE_PROTECTED;
+	if ((cpu->rflags_system & RFLAGS_TF) || (cpu->dr7 & DR7_ENABLE))
+		mode |= MODE_STEP;
+	/* which of its exits a hypervisor wants is known in virt/; outside a guest nobody asks */
+	if (cpu->in_guest)
+		mode |= MODE_PAUSE;
+	cpu->mode = mode;
+
+	pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
+	if (!cpu->context || cpu->context->privilege != privilege || cpu->context->pcid != pcid ||
+	    cpu->context->asid != cpu->nested_asid)
+		cpu->context_stale = true;
+}
