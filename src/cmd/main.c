@@ -1,5 +1,53 @@
 /* SPDX-License-Identifier: MIT */
-int main(void)
+/* The command `nestbox`: one verb, one file. */
+#include <stdio.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cmd/options.h"
+#include "cmd/run.h"
+
+static const struct {
+	const char *name, *help;
+	int (*run)(int argc, char **argv);
+} verbs[] = {
+	{ "run", "runs a virtual machine; see nestbox run --help", cmd_run },
+};
+
+static int print_help(FILE *to)
 {
+	fprintf(to, "Usage: nestbox VERB [options]\n\nVirtual machines inside virtual machines.\n\n");
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		fprintf(to, "  %-12s%s\n", verbs[i].name, verbs[i].help);
+	fprintf(to, "  --version   prints the version\n  --help      prints this\n");
 	return 0;
+}
+
+int main(int argc, char **argv)
+{
+	const char *names[ARRAY_SIZE(verbs) + 3] = { "--help", "--version" };
+	const char *near;
+
+	if (argc < 2) {
+		print_help(stderr);
+		return 2;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h"))
+		return print_help(stdout);
+	if (!strcmp(argv[1], "--version")) {
+		printf("nestbox %s\n", NESTBOX_VERSION);
+		return 0;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (!strcmp(argv[1], verbs[i].name))
+			return verbs[i].run(argc - 2, argv + 2);
+
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		names[2 + i] = verbs[i].name;
+	near = nearest_name(argv[1], names);
+	if (near)
+		message("%.60s: is no verb; did you mean %s?", argv[1], near);
+	else
+		message("%.60s: is no verb; see nestbox --help", argv[1]);
+	return 2;
 }
