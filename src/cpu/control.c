@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Control and debug registers: MOV, LMSW, SMSW, CLTS, and what writing one brings with it (checks,
+ * flushes, PDPTEs). APM2 3.1, 5.1, 5.5; SDM2 MOV; SDM3 2.5 and 4.10.
+ *
+ * Exceptions that need no memory come before the hypervisor's intercept, APM2 15.7; the value's own
+ * checks come after it.
+ */
+#include "cpu/handlers.h"
+#include "cpu/tlb.h"
+
+#define CR0_EXIST (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | \
+	CR0_CD | CR0_PG)
+#define CR3_NO_FLUSH BIT(63)
+
+static void flush_world(struct cpu *cpu)
+{
+	tlb_flush_asid(cpu, cpu->nested_asid);
+}
+
+static inline u32 current_pcid(const struct cpu *cpu)
+{
+	return cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
+}
+
+/* PAE paging outside long mode keeps its PDPTEs in the CPU, APM2 5.2.3. */
+static bool uses_pdptes(u64 cr0, u64 cr4, u64 efer)
+{
+	return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LMA);
+}
+
+/* Turning paging on with LME enters long mode, turning it off leaves it: APM2 14.6.1, 14.6.2 */
+static int long_mode_switch(struct cpu *cpu, u64 cr0, u64 *efer)
+{
+	bool cs_long = cpu->seg[CS].attr & SEG_L;
+
+	*efer = cpu->efer;
+	if ((cr0 ^ cpu->cr0) & CR0_PG) {
+		if (!(cr0 & CR0_PG)) {
+			/* SDM2 MOV: not from 64-bit mode, not with PCIDs */
+			if ((cpu_lma(cpu) && cs_long) || (cpu->cr4 & CR4_PCIDE))
+				return cpu_fault_gp0(cpu);
+			*efer &= ~EFER_LMA;
+		} else if (cpu->efer & EFER_LME) {
+			if (!(cpu->cr4 & CR4_PAE) || cs_long)
+				return cpu_fault_gp0(cpu);
+			*efer |= EFER_LMA;
+		}
+	}
+	return 0;
+}
+
+int cpu_write_cr0(struct cpu *cpu, u64 value)
+{
+	u64 changed, efer;
+
+	/* APM2 3.1.1 */
+	if (value >> 32)
+		return cpu_fault_gp0(cpu);
+	value = (value & CR0_EXIST) | CR0_ET;
+	if ((value & CR0_PG) && !(value & CR0_PE))
+		return cpu_fault_gp0(cpu);
+	if ((value & CR0_NW) && !(value & CR0_CD))
+		return cpu_fault_gp0(cpu);
+	if (long_mode_switch(cpu, value, &efer))
+		return OUTCOME_FAULT;
+	changed = value ^ cpu->cr0;
+	/* SDM3 4.4.1 */
+	if ((changed & (CR0_PG | CR0_CD | CR0_NW)) && uses_pdptes(value, cpu->cr4, efer) &&
+	    mmu_load_pdptes(cpu, cpu->cr3))
+		return OUTCOME_FAULT;
+	cpu->cr0 = value;
+	cpu->efer = efer;
+	if (changed & (CR0_PG | CR0_WP | CR0_PE))
+		flush_world(cpu);
+	cpu_mode_update(cpu);
+	return 0;
+}
+
+int cpu_write_cr3(struct cpu *cpu, u64 value)
+{
+	bool keep = false;
+
+	if (cpu->cr4 & CR4_PCIDE) {
+		keep = value & CR3_NO_FLUSH;
+		value &= ~CR3_NO_FLUSH;
+	}
+	if (cpu_lma(cpu) && value >> cpu->phys_bits) /* APM2 3.1.2 */
+		return cpu_fault_gp0(cpu);
+	if (uses_pdptes(cpu->cr0, cpu->cr4, cpu->efer) && mmu_load_pdptes(cpu, value))
+		return OUTCOME_FAULT;
+	if (current_pcid(cpu) != (cpu->cr4 & CR4_PCIDE ? value & 0xfff : 0))
+		cpu->context_stale = true;
+	cpu->cr3 = value;
+	if (!keep)
+		tlb_flush_pcid(cpu, cpu->nested_asid, current_pcid(cpu));
+	return 0;
+}
+
+int cpu_write_cr4(struct cpu *cpu, u64 value)
+{
+	const u64 flushing = CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_LA57;
+	u64 changed = value ^ cpu->cr4;
+
+	if (value & ~cpu_cr4_valid(cpu))
+		return cpu_fault_gp0(cpu);
+	if (cpu_lma(cpu) && !(value & CR4_PAE))
+		return cpu_fault_gp0(cpu);
+	/* SDM3 4.10.1 */
+	if ((changed & value & CR4_PCIDE) && (!cpu_lma(cpu) || (cpu->cr3 & 0xfff)))
+		return cpu_fault_gp0(cpu);
+	/* SDM3 4.4.1 */
+	if ((changed & (CR4_PAE | CR4_PGE | CR4_PSE | CR4_SMEP)) &&
+	    uses_pdptes(cpu->cr0, value, cpu->efer) && mmu_load_pdptes(cpu, cpu->cr3))
+		return OUTCOME_FAULT;
+	cpu->cr4 = value;
+	/* SDM3 4.10.4.1: what one may have cached under the old rules */
+	if ((changed & flushing) || (changed & ~value & CR4_PCIDE))
+		flush_world(cpu);
+	cpu_mode_update(cpu);
+	return 0;
+}
+
+int cpu_write_efer(struct cpu *cpu, u64 value)
+{
+	u64 changed;
+
+	value = (value & ~EFER_LMA) | (cpu->efer & EFER_LMA); /* hardware's own, APM2 3.1.7 */
+	changed = value ^ cpu->efer;
+	if (value & ~cpu_efer_valid(cpu))
+		return cpu_fault_gp0(cpu);
+	if ((changed & EFER_LME) && (cpu->cr0 & CR0_PG))
+		return cpu_fault_gp0(cpu);
+	cpu->efer = value;
+	if (changed & EFER_NXE)
+		flush_world(cpu);
+	cpu_mode_update(cpu);
+	return 0;
+}
+
+u64 cpu_cr4_valid(const struct cpu *cpu)
+{
+	/* feature, its CPUID place, the bits it brings; what is not here every CPU of ours has */
+	static const struct {
+		u32 leaf;
+		u8 reg, bit;
+		u64 cr4;
+	} feature[] = {
+		{ 1, 3, 1, CR4_VME | CR4_PVI },
+		{ 1, 2, 5, CR4_VMXE },
+		{ 1, 2, 17, CR4_PCIDE },
+		{ 1, 2, 26, CR4_OSXSAVE },
+		{ 7, 1, 0, CR4_FSGSBASE },
+		{ 7, 1, 7, CR4_SMEP },
+		{ 7, 1, 20, CR4_SMAP },
+		{ 7, 2, 2, CR4_UMIP },
+	};
+	u64 valid = CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |
+		CR4_OSFXSR | CR4_OSXMMEXCPT;
+
+	for (unsigned i = 0; i < ARRAY_SIZE(feature); i++)
+		if (cpu_has(cpu, feature[i].leaf, feature[i].reg, feature[i].bit))
+			valid |= feature[i].cr4;
+	return valid;
+}
+
+u64 cpu_efer_valid(const struct cpu *cpu)
+{
+	u64 valid = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
+
+	if (cpu_has(cpu, 0x80000001, 2, 2)) /* SVM */
+		valid |= EFER_SVME;
+	if (cpu_has(cpu, 0x80000021, 0, 8)) /* automatic IBRS: nothing to do, APM2 3.1.7 */
+		valid |= EFER_AIBRSE;
+	return valid;
+}
+
+/* CR8 is the local APIC's TPR, or the one a hypervisor virtualizes, APM2 15.21.1. */
+static u64 read_cr8(struct cpu *cpu)
+{
+	u64 value = 0;
+
+	if (cpu->virtual_tpr)
+		return cpu->cr8_shadow;
+	if (cpu->intc_ops) {
+		cpu_park_fpu(cpu);
+		machine_lock(cpu->machine);
+		value = cpu->intc_ops->read_cr8(cpu->intc);
+		machine_unlock(cpu->machine);
+	}
+	return value;
+}
+
+static int write_cr8(struct cpu *cpu, u64 value)
+{
+	if (value & ~0xfull)
+		return cpu_fault_gp0(cpu);
+	if (cpu->virtual_tpr) {
+		cpu->cr8_shadow = value;
+		cpu->virt_pending = true;
+	} else if (cpu->intc_ops) {
+		cpu_park_fpu(cpu);
+		machine_lock(cpu->machine);
+		cpu->intc_ops->write_cr8(cpu->intc, value);
+		machine_unlock(cpu->machine);
+	}
+	return 0;
+}
+
+static bool control_register_exists(unsigned number)
+{
+	return number == 0 || (number >= 2 && number <= 4) || number == 8;
+}
+
+int exec_MOV_FROM_CR(struct cpu *cpu, const struct insn *insn)
+{
+	unsigned size = cpu_long64(cpu) ? 8 : 4;
+	u64 value;
+
+	if (!control_register_exists(insn->reg))
+		return cpu_fault(cpu, VEC_UD);
+	if (cpu->cpl)
+		return cpu_fault_gp0(cpu);
+	if (cpu_intercepted(cpu, insn, VIRT_CR_READ, insn->reg, insn->rm))
+		return OUTCOME_JUMP;
+	switch (insn->reg) {
+	case 0:
+		value = cpu->cr0;
+		break;
+	case 2:
+		value = cpu->cr2;
+		break;
+	case 3:
+		value = cpu->cr3;
+		break;
+	case 4:
+		value = cpu->cr4;
+		break;
+	default:
+		value = read_cr8(cpu);
+		break;
+	}
+	gpr_write(cpu, insn->rm, size, value);
+	return OUTCOME_NEXT;
+}
+
+int exec_MOV_TO_CR(struct cpu *cpu, const struct insn *insn)
+{
+	u64 value = gpr_read(cpu, insn->rm, cpu_long64(cpu) ? 8 : 4);
+
+	if (!control_register_exists(insn->reg))
+		return cpu_fault(cpu, VEC_UD);
+	if (cpu->cpl)
+		return cpu_fault_gp0(cpu);
+	if (cpu_intercepted(cpu, insn, VIRT_CR_WRITE, insn->reg, value))
+		return OUTCOME_JUMP;
+	switch (insn->reg) {
+	case 0:
+		return cpu_write_cr0(cpu, value);
+	case 2:
+		cpu->cr2 = value;
+		return OUTCOME_NEXT;
+	case 3:
+		return cpu_write_cr3(cpu, value);
+	case 4:
+		return cpu_write_cr4(cpu, value);
+	default:
+		return write_cr8(cpu, value);
+	}
+}
+
+int exec_CLTS(struct cpu *cpu, const struct insn *insn)
+{
+	if (cpu->cpl)
+		return cpu_fault_gp0(cpu);
+	if (cpu_intercepted(cpu, insn, VIRT_CR_WRITE, 0, cpu->cr0 & ~CR0_TS))
+		return OUTCOME_JUMP;
+	cpu->cr0 &= ~CR0_TS;
+	cpu_mode_update(cpu);
+	return OUTCOME_NEXT;
+}
+
+/* APM3 LMSW: the low four bits, PE only upwards. */
+int exec_LMSW(struct cpu *cpu, const struct insn *insn)
+{
+	const u64 low = CR0_PE | CR0_MP | CR0_EM | CR0_TS;
+	u64 value;
+
+	if (cpu->cpl)
+		return cpu_fault_gp0(cpu);
+	if (operand_read_rm(cpu, insn, 2, &value))
+		return OUTCOME_FAULT;
+	value = (cpu->cr0 & ~(low & ~CR0_PE)) | (value & low);
+	if (cpu_intercepted(cpu, insn, VIRT_CR_WRITE, 0, value))
+		return OUTCOME_JUMP;
+	return cpu_write_cr0(cpu, value);
+}
+
+int exec_SMSW(struct cpu *cpu, const struct insn *insn)
+{
+	if (cpu->cpl && (cpu->cr4 & CR4_UMIP)) /* APM2 3.1.3 */
+		return cpu_fault_gp0(cpu);
+	if (cpu_intercepted(cpu, insn, VIRT_CR_READ, 0, insn->is_mem ? 0 : insn->rm))
+		return OUTCOME_JUMP;
+	return operand_write_rm(cpu, insn, insn->is_mem ? 2 : insn->opsize, cpu->cr0) ?
+		OUTCOME_FAULT : OUTCOME_NEXT;
+}
+
+/* ---- debug registers, APM2 13.1 ---- */
+
+/* Number, privilege, general detection; DR4 and DR5 are DR6 and DR7 without CR4.DE. */
+static int debug_register_check(struct cpu *cpu, unsigned *number)
+{
+	if (*number > 7)
+		return cpu_fault(cpu, VEC_UD);
+	if (*number == 4 || *number == 5) {
+		if (cpu->cr4 & CR4_DE)
+			return cpu_fault(cpu, VEC_UD);
+		*number += 2;
+	}
+	if (cpu->cpl)
+		return cpu_fault_gp0(cpu);
+	if (cpu->dr7 & DR7_GD) {
+		cpu_fault(cpu, VEC_DB);
+		cpu->fault.dr6 = DR6_BD;
+		return OUTCOME_FAULT;
+	}
+	return 0;
+}
+
+int exec_MOV_FROM_DR(struct cpu *cpu, const struct insn *insn)
+{
+	unsigned number = insn->reg;
+
+	if (debug_register_check(cpu, &number))
+		return OUTCOME_FAULT;
+	if (cpu_intercepted(cpu, insn, VIRT_DR_READ, insn->reg, insn->rm))
+		return OUTCOME_JUMP;
+	gpr_write(cpu, insn->rm, cpu_long64(cpu) ? 8 : 4,
+		number < 4 ? cpu->dr[number] : number == 6 ? cpu->dr6 : cpu->dr7);
+	return OUTCOME_NEXT;
+}
+
+int exec_MOV_TO_DR(struct cpu *cpu, const struct insn *insn)
+{
+	u64 value = gpr_read(cpu, insn->rm, cpu_long64(cpu) ? 8 : 4);
+	unsigned number = insn->reg;
+
+	if (debug_register_check(cpu, &number))
+		return OUTCOME_FAULT;
+	if (cpu_intercepted(cpu, insn, VIRT_DR_WRITE, insn->reg, insn->rm))
+		return OUTCOME_JUMP;
+	if (number < 4) {
+		cpu->dr[number] = value;
+		return OUTCOME_NEXT;
+	}
+	if (value >> 32) /* APM2 13.1.1.3, 13.1.1.4 */
+		return cpu_fault_gp0(cpu);
+	if (number == 6) {
+		cpu->dr6 = (value & (MASK(3, 0) | DR6_BD | DR6_BS | DR6_BT)) | DR6_FIXED1;
+	} else {
+		cpu->dr7 = (value & (MASK(31, 16) | DR7_GD | DR7_LE_GE | DR7_ENABLE)) | DR7_FIXED1;
+		cpu_mode_update(cpu);
+	}
+	return OUTCOME_NEXT;
+}
+
+/* ---- invalidation, APM2 5.5 ---- */
+
+int exec_INVLPG(struct cpu *cpu, const struct insn *insn)
+{
+	u64 linear = cpu_effective_address(cpu, insn);
+
+	if (cpu->cpl)
+		return cpu_fault_gp0(cpu);
+	if (!cpu_long64(cpu))
+		linear = (u32)(linear + cpu->seg[insn->seg].base);
+	else if (insn->seg == FS || insn->seg == GS)
+		linear += cpu->seg[insn->seg].base;
+	if (cpu_intercepted(cpu, insn, VIRT_INVLPG, linear, 0))
+		return OUTCOME_JUMP;
+	/* a global page is dropped for every PCID, SDM3 4.10.4.1 */
+	if (is_canonical(linear))
+		tlb_flush_page(cpu, cpu->nested_asid, current_pcid(cpu), linear,
+			(cpu->cr4 & (CR4_PCIDE | CR4_PGE)) == (CR4_PCIDE | CR4_PGE));
+	return OUTCOME_NEXT;
+}
+
+int exec_INVPCID(struct cpu *cpu, const struct insn *insn)
+{
+	enum { ONE_ADDRESS, ONE_PCID, ALL_AND_GLOBAL, ALL };
+	u64 type = gpr_read(cpu, insn->reg, cpu_long64(cpu) ? 8 : 4), descriptor[2];
+
+	if (cpu->cpl)
+		return cpu_fault_gp0(cpu);
+	if (cpu_intercepted(cpu, insn, VIRT_INVPCID, type, 0))
+		return OUTCOME_JUMP;
+	if (type > ALL)
+		return cpu_fault_gp0(cpu);
+	if (cpu_read_seg(cpu, insn->seg, cpu_effective_address(cpu, insn), descriptor,
+		    sizeof(descriptor)))
+		return OUTCOME_FAULT;
+	/* SDM2 INVPCID */
+	if (descriptor[0] >> 12)
+		return cpu_fault_gp0(cpu);
+	if (type <= ONE_PCID && !(cpu->cr4 & CR4_PCIDE) && descriptor[0])
+		return cpu_fault_gp0(cpu);
+	if (type == ONE_ADDRESS && !is_canonical(descriptor[1]))
+		return cpu_fault_gp0(cpu);
+	if (type == ONE_ADDRESS)
+		tlb_flush_page(cpu, cpu->nested_asid, descriptor[0], descriptor[1], false);
+	else if (type == ONE_PCID)
+		tlb_flush_pcid(cpu, cpu->nested_asid, descriptor[0]);
+	else
+		flush_world(cpu);
+	return OUTCOME_NEXT;
+}

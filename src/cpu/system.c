@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Time-stamp counter, CPUID and the cache instructions: APM3 chapter 4, SDM3 18.17.
+ *
+ * Not modelled: performance counters (RDPMC names none that exist), MONITOR and MWAIT (CPUID does
+ * not offer them), RDPRU, system management mode (RSM).
+ */
+#include <time.h>
+
+#include "cpu/handlers.h"
+
+#define TSC_RATIO_ONE BIT(32)
+
+u64 cpu_tsc(const struct cpu *cpu)
+{
+	u64 tsc = __builtin_ia32_rdtsc();
+
+	if (unlikely(cpu->tsc_ratio != TSC_RATIO_ONE))
+		tsc = (u128)tsc * cpu->tsc_ratio >> 32;
+	return tsc + cpu->tsc_offset;
+}
+
+void cpu_set_tsc(struct cpu *cpu, u64 value)
+{
+	u64 deadline;
+
+	cpu->tsc_l1_offset = value - __builtin_ia32_rdtsc();
+	if (!cpu->in_guest)
+		cpu->tsc_offset = cpu->tsc_l1_offset;
+	if (!cpu->intc_ops)
+		return;
+	cpu_park_fpu(cpu);
+	machine_lock(cpu->machine);
+	/* a deadline is a TSC value: written again it is armed for its new time */
+	if (!cpu->intc_ops->read_msr(cpu->intc, MSR_TSC_DEADLINE, &deadline) && deadline)
+		cpu->intc_ops->write_msr(cpu->intc, MSR_TSC_DEADLINE, deadline);
+	machine_unlock(cpu->machine);
+}
+
+u64 cpu_tsc_to_ns(void *arg, u64 tsc)
+{
+	const struct cpu *cpu = arg;
+	u64 now = __builtin_ia32_rdtsc() + cpu->tsc_l1_offset, khz = cpuid_tsc_khz(cpu->cpuid), ns;
+	struct timespec time;
+	u128 ahead;
+
+	clock_gettime(CLOCK_MONOTONIC, &time);
+	ns = (u64)time.tv_sec * 1000000000 + time.tv_nsec;
+	if (tsc <= now)
+		return ns;
+	ahead = ((u128)(tsc - now) * 1000000 + khz - 1) / khz;
+	return ahead > UINT64_MAX - ns ? UINT64_MAX : ns + (u64)ahead;
+}
+
+/* APM3 RDTSC: CR4.TSD keeps it from all but the supervisor; in real mode CPL is 0. */
+static bool tsc_forbidden(const struct cpu *cpu)
+{
+	return (cpu->cr4 & CR4_TSD) && cpu->cpl;
+}
+
+static void give_tsc(struct cpu *cpu)
+{
+	u64 tsc = cpu_tsc(cpu);
+
+	cpu->gpr[RAX] = (u32)tsc;
+	cpu->gpr[RDX] = tsc >> 32;
+}
+
+int exec_RDTSC(struct cpu *cpu, const struct insn *insn)
+{
+	if (tsc_forbidden(cpu))
+		return cpu_fault_gp0(cpu);
+	if (cpu_intercepted(cpu, insn, VIRT_RDTSC, 0, 0))
+		return OUTCOME_JUMP;
+	give_tsc(cpu);
+	return OUTCOME_NEXT;
+}
+
+int exec_RDTSCP(struct cpu *cpu, const struct insn *insn)
+{
+	if (tsc_forbidden(cpu))
+		return cpu_fault_gp0(cpu);
+	if (cpu_intercepted(cpu, insn, VIRT_RDTSCP, 0, 0))
+		return OUTCOME_JUMP;
+	give_tsc(cpu);
+	cpu->gpr[RCX] = (u32)cpu->tsc_aux;
+	return OUTCOME_NEXT;
+}
+
+int exec_RDPID(struct cpu *cpu, const struct insn *insn)
+{
+	cpu->gpr[insn->rm] = (u32)cpu->tsc_aux;
+	return OUTCOME_NEXT;
+}
+
+int exec_RDPMC(struct cpu *cpu, const struct insn *insn)
+{
+	if (cpu->cpl && !(cpu->cr4 & CR4_PCE))
+		return cpu_fault_gp0(cpu);
+	if (cpu_intercepted(cpu, insn, VIRT_RDPMC, 0, 0))
+		return OUTCOME_JUMP;
+	return cpu_fault_gp0(cpu);
+}
+
+int exec_RDPRU(struct cpu *cpu, const struct insn *insn)
+{
+	return cpu_fault(cpu, VEC_UD);
+}
+
+int exec_CPUID(struct cpu *cpu, const struct insn *insn)
+{
+	u32 out[4];
+
+	if (cpu_intercepted(cpu, insn, VIRT_CPUID, 0, 0))
+		return OUTCOME_JUMP;
+	cpu_cpuid(cpu, cpu->gpr[RAX], cpu->gpr[RCX], out);
+	cpu->gpr[RAX] = out[0];
+	cpu->gpr[RBX] = out[1];
+	cpu->gpr[RCX] = out[2];
+	cpu->gpr[RDX] = out[3];
+	return OUTCOME_NEXT;
+}
+
+/* Caches are the host's, and coherent: there is nothing to write back. */
+int exec_WBINVD(struct cpu *cpu, const struct insn *insn)
+{
+	if (cpu->cpl)
+		return cpu_fault_gp0(cpu);
+	return cpu_intercepted(cpu, insn, VIRT_WBINVD, 0, 0) ? OUTCOME_JUMP : OUTCOME_NEXT;
+}
+
+int exec_INVD(struct cpu *cpu, const struct insn *insn)
+{
+	if (cpu->cpl)
+		return cpu_fault_gp0(cpu);
+	return cpu_intercepted(cpu, insn, VIRT_INVD, 0, 0) ? OUTCOME_JUMP : OUTCOME_NEXT;
+}
+
+int exec_MONITOR(struct cpu *cpu, const struct insn *insn)
+{
+	return cpu_fault(cpu, VEC_UD);
+}
+
+int exec_MWAIT(struct cpu *cpu, const struct insn *insn)
+{
+	return cpu_fault(cpu, VEC_UD);
+}
+
+/* Outside system management mode RSM does not exist, but a hypervisor may want to know first:
+ * APM2 15.13.3 */
+int exec_RSM(struct cpu *cpu, const struct insn *insn)
+{
+	if (cpu_intercepted(cpu, insn, VIRT_RSM, 0, 0))
+		return OUTCOME_JUMP;
+	return cpu_fault(cpu, VEC_UD);
+}
