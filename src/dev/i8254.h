@@ -18,13 +18,15 @@ struct i8254_channel {
 	bool gate;
 	bool write_high, read_high; /* the next byte of `both` is the high one */
 	u8 write_low;     /* the low byte of a count that is half written */
-	bool null_count;  /* a count is awaited */
-	bool running;     /* counting from `start` */
-	u32 count;        /* 1..65536, in ticks also where bcd */
-	u64 start;        /* ns when counting began; while gated off in mode 0 and 4: see held */
-	u64 held;         /* ticks counted before the gate went low */
+	bool null_count;  /* a count was written, or is awaited, and does not count yet */
+	bool running;     /* counting since `start` */
+	u32 count;        /* what it counts from: 1..65536, in ticks also where bcd; 0: none yet */
+	u32 next_count;   /* takes over at next_start, or at the next trigger; 0: none */
+	u64 start;        /* ns */
+	u64 next_start;   /* ns; 0: by a trigger */
+	u64 held;         /* ticks counted when the gate went low in mode 0 or 4 */
 	u8 latched;       /* bytes of latch[] that are still to be read */
-	u8 latch[2];
+	u8 latch[2];      /* in the order they will be read, the last one at the end */
 	bool status_latched;
 	u8 status;
 };
