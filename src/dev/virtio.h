@@ -40,6 +40,7 @@ struct virtq {
 	u16 vector;
 	u64 desc_address, driver_address, device_address; /* guest-physical */
 	const u8 *desc, *avail; /* the same in our memory, for reading */
+	u16 seen;       /* the driver's index at the last look */
 	u16 next_avail; /* the next available entry that was not popped */
 	u16 next_used;  /* the next used entry to fill */
 	u16 published;  /* used index that the driver sees */
@@ -67,7 +68,6 @@ struct virtio_class {
 	u16 queue_size;  /* a power of two */
 	u64 features;    /* the device's own; the common ones are added */
 	unsigned config_len;
-	const struct field *state; /* of the device's own struct; may be NULL */
 	void (*notify)(struct virtio *virtio, unsigned queue);
 	/* Forget all requests; nothing touches guest memory after. May be NULL. */
 	void (*reset)(struct virtio *virtio);
@@ -124,20 +124,27 @@ void virtio_interrupt(struct virtio *virtio, u16 vector, u8 isr);
 int virtio_pci_plug(struct virtio *virtio, struct pci_bus *bus, unsigned slot);
 
 /* ---- virtio_queue.c ---- */
+
+/*
+ * How many requests one look may serve. Nothing is given back before virtq_publish(), so a driver
+ * that keeps the rules cannot have more of them; one that adds for ever holds nobody up.
+ */
+#define VIRTQ_BUDGET(queue) ((queue)->size)
+
 void virtq_reset(struct virtq *queue);
 /* The driver wrote 1 to queue_enable. A ring outside of RAM breaks the device. */
 void virtq_enable(struct virtq *queue);
 /* Takes the next request. False: there is none, or the device is not live (any more). */
 bool virtq_pop(struct virtq *queue, struct virtio_chain *chain);
-/* Undoes the last pops, for a device that cannot serve them yet. */
-void virtq_unpop(struct virtq *queue, unsigned count);
+/* Undoes the last `count` pops and as many pushes, none of them published yet. */
+void virtq_rewind(struct virtq *queue, unsigned count);
 /* Gives a request back with the bytes written to it; seen by the driver after virtq_publish(). */
 void virtq_push(struct virtq *queue, u16 head, u32 written);
 /* Shows the driver what was pushed, and interrupts it if it asked for that. */
 void virtq_publish(struct virtq *queue);
 /* Asks the driver for no notifications until virtq_listen(). */
 void virtq_ignore(struct virtq *queue);
-/* Asks for them; true: there are requests already, look again. */
+/* Asks to be told of requests beyond those seen; true: there are some already, look again. */
 bool virtq_listen(struct virtq *queue);
 /* Copies from and to a chain, `offset` bytes into its readable or writable part. False: it is
  * shorter, or not RAM, which breaks the device. */

@@ -187,7 +187,8 @@ bool virtq_pop(struct virtq *queue, struct virtio_chain *chain)
 
 	if (!queue->enabled || !virtio_live(queue->virtio))
 		return false;
-	waiting = avail_index(queue) - queue->next_avail;
+	queue->seen = avail_index(queue);
+	waiting = queue->seen - queue->next_avail;
 	if (waiting == 0)
 		return false;
 	if (waiting > queue->size) {
@@ -206,9 +207,10 @@ bool virtq_pop(struct virtq *queue, struct virtio_chain *chain)
 	return true;
 }
 
-void virtq_unpop(struct virtq *queue, unsigned count)
+void virtq_rewind(struct virtq *queue, unsigned count)
 {
 	queue->next_avail -= count;
+	queue->next_used -= count;
 }
 
 void virtq_push(struct virtq *queue, u16 head, u32 written)
@@ -260,11 +262,11 @@ bool virtq_listen(struct virtq *queue)
 	if (!queue->enabled || !virtio_live(queue->virtio))
 		return false;
 	if (virtio_has(queue->virtio, VIRTIO_F_EVENT_IDX))
-		write_used16(queue, 4 + 8ull * queue->size, queue->next_avail);
+		write_used16(queue, 4 + 8ull * queue->size, queue->seen);
 	else
 		write_used16(queue, 0, 0);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return avail_index(queue) != queue->next_avail;
+	return avail_index(queue) != queue->seen;
 }
 
 /* ---- data ---- */
