@@ -99,6 +99,7 @@ int board_reset(struct board *board);
 #define BOARD_FIRMWARE 0xe0000ull   /* ACPI's tables, as a BIOS area */
 #define BOARD_FIRMWARE_LEN 0x20000ull
 #define BOARD_RSDP 0xf0000ull
+#define BOARD_APICS 0xfec00000ull   /* from here to 4 GiB: IO-APIC, local APICs, messages */
 
 static inline u64 board_low_memory(u64 memory)
 {

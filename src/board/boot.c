@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What all loaders share: reading files, writing low RAM, and the CPU's state at entry. The
- * machine has no firmware: what a BIOS and a boot loader would have left behind is put there
- * directly.
+ * What all loaders share: telling kernels apart, reading files, writing low RAM. The machine has no
+ * firmware: what a BIOS and a boot loader would have left behind is put there directly.
  */
 #include "board/boot.h"
 
@@ -12,13 +11,11 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "cpu/cpu.h"
-
 int boot_fail(struct boot *boot, const struct boot_file *file, const char *format, ...)
 {
 	va_list args;
-	int used = snprintf(boot->problem, sizeof(boot->problem), "%s %.160s: ", file->option,
-		file->path ? file->path : "");
+	int used = snprintf(boot->problem, sizeof(boot->problem), "%s%s%.160s: ", file->option,
+		file->path ? " " : "", file->path ? file->path : "");
 
 	va_start(args, format);
 	if (used > 0 && (size_t)used < sizeof(boot->problem))
@@ -123,42 +120,4 @@ int boot_load(struct boot *boot)
 		return boot_fail(boot, kernel, "is packed by gzip; unpack it first (gunzip -c)");
 	return boot_fail(boot, kernel, "is no kernel that can be started; give a Linux bzImage, or "
 		"an ELF file with a multiboot header or a PVH note");
-}
-
-static void set_segment(struct cpu *cpu, unsigned which, u16 selector, u16 attributes)
-{
-	cpu->seg[which] = (struct segment){ .sel = selector, .attr = attributes,
-		.limit = 0xffffffff };
-}
-
-void boot_enter(const struct boot *boot, struct cpu *cpu)
-{
-	const struct boot_entry *entry = &boot->entry;
-	static const u8 data_segments[] = { DS, ES, SS, FS, GS };
-
-	cpu->gdtr = (struct table_register){ .base = entry->gdt_base, .limit = entry->gdt_limit };
-	set_segment(cpu, CS, entry->code, (entry->long_mode ? SEG_L : SEG_DB) | SEG_G | SEG_P |
-		SEG_S | SEG_CODE | SEG_READABLE | SEG_ACCESSED);
-	for (size_t i = 0; i < ARRAY_SIZE(data_segments); i++)
-		set_segment(cpu, data_segments[i], entry->data, SEG_G | SEG_DB | SEG_P | SEG_S |
-			SEG_WRITABLE | SEG_ACCESSED);
-	/* A busy TSS of the mode's width, as after LTR: PVH asks for it, VMRUN-like checks too */
-	cpu->seg[TR] = (struct segment){ .attr = SEG_P | 0xb, .limit = 0x67 };
-
-	cpu->cr0 = CR0_PE | CR0_ET;
-	if (entry->long_mode) {
-		cpu->cr0 |= CR0_PG;
-		cpu->cr4 |= CR4_PAE;
-		cpu->cr3 = entry->cr3;
-		cpu->efer |= EFER_LME | EFER_LMA;
-	}
-	cpu->cpl = 0;
-	cpu_set_rflags(cpu, RFLAGS_RESERVED1);
-	memset(cpu->gpr, 0, sizeof(cpu->gpr));
-	cpu->gpr[RAX] = entry->rax;
-	cpu->gpr[RBX] = entry->rbx;
-	cpu->gpr[RSI] = entry->rsi;
-	cpu->gpr[RSP] = entry->rsp;
-	cpu->rip = entry->rip;
-	cpu_mode_update(cpu);
 }

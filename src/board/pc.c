@@ -204,21 +204,6 @@ static int plug_options(struct board *b, char problem[320])
 	return error;
 }
 
-void board_memory_map(struct memory_map *map, u64 memory)
-{
-	u64 low = board_low_memory(memory);
-	struct memory_map m = { .ranges = {
-		{ 0, 0x9fc00, MAP_RAM },
-		{ 0x9fc00, 0x400, MAP_RESERVED }, /* where a BIOS keeps its data (EBDA) */
-		{ BOARD_FIRMWARE, BOARD_FIRMWARE_LEN, MAP_RESERVED },
-		{ MIB, low - MIB, MAP_RAM },
-		{ IOAPIC_BASE, 4 * GIB - IOAPIC_BASE, MAP_RESERVED },
-		{ BOARD_HIGH_START, memory - low, MAP_RAM },
-	}, .count = memory > low ? 6 : 5 };
-
-	*map = m;
-}
-
 int board_new(struct board **board, const struct board_config *config,
 	const struct board_host *host, char problem[320])
 {
