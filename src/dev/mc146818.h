@@ -16,8 +16,9 @@ struct mc146818 {
 	/* state */
 	u8 index;
 	u8 ram[128];       /* the clock's registers 0-0Dh are part of it; time valid while halted */
-	i64 offset;        /* ns: the guest's clock minus the host's */
-	u64 checked;       /* ns of the guest's clock up to which flags were raised */
+	i64 offset;        /* seconds: the guest's clock minus the host's */
+	u32 fraction;      /* ns by which its seconds begin before the host's */
+	u64 checked;       /* host's ns plus fraction up to which flags were raised */
 	struct loop_timer timer;
 };
 
