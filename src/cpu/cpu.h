@@ -18,6 +18,7 @@
 struct machine;
 struct engine;
 struct context;
+struct context_pool;
 struct virt_ops;
 
 /* A segment register with its hidden part; attr in the VMCB's form (SEG_* in x86/regs.h). */
@@ -173,6 +174,7 @@ struct cpu {
 	struct space *ports;
 	struct machine *machine;
 	struct engine *engine;
+	struct context_pool *contexts;
 	struct context *context; /* the current one, see cpu/tlb.h */
 	bool context_stale;     /* select again before translated code runs */
 	u32 id;
@@ -383,6 +385,10 @@ void cpu_fpu_reset(struct cpu *cpu);
 void machine_lock(struct machine *machine);
 void machine_unlock(struct machine *machine);
 void machine_kick(struct cpu *cpu);
+void machine_wait(struct cpu *cpu);
+bool machine_is_leaving(const struct machine *machine);
+/* A triple fault, or shutdown for another reason: the machine resets or ends. */
+void machine_cpu_shutdown(struct cpu *cpu);
 
 /* ---- devices: io.c: parks the FPU, takes the machine lock, accesses the space ---- */
 u64 cpu_io_read(struct cpu *cpu, struct space *space, u64 address, unsigned size);

@@ -16,6 +16,10 @@
 #define TLB_ENTRIES (1u << TLB_BITS)
 #define JUMP_BITS 12
 #define JUMP_ENTRIES (1u << JUMP_BITS)
+#define EXEC_ENTRIES 64
+#define TLB_LIST 256
+#define JUMP_LIST 512
+#define CONTEXTS 48
 
 /*
  * A linear page that may be accessed without further checks. A tag is the page's address; an
@@ -52,8 +56,14 @@ struct context {
 	bool live;
 	u64 used;     /* for replacement */
 	u64 large_base, large_mask; /* a range that covers every large page cached here */
-	u32 tlb_filled, jump_filled; /* how many slots hold something, saturating at the lists */
-	u16 tlb_list[256], jump_list[512];
+	bool large_all;             /* they lie too far apart for one range */
+	u32 tlb_filled, jump_filled; /* slots in the lists; beyond them all slots are cleared */
+	u16 tlb_list[TLB_LIST], jump_list[JUMP_LIST];
+	u64 jump_pages[16]; /* which linear pages have jump entries: a Bloom filter */
+	struct exec_entry {
+		u64 linear; /* of the page; all ones: empty */
+		u8 *host;
+	} exec[EXEC_ENTRIES];
 };
 
 int tlb_init(struct cpu **cpu);   /* allocates the vCPU and its contexts; -errno */
@@ -71,6 +81,11 @@ void tlb_flush_page(struct cpu *cpu, u32 asid, u32 pcid, u64 linear, bool every_
 void tlb_protect_ram_page(struct cpu *cpu, u64 host);
 /* Jump caches name blocks that are about to go: empty them all. */
 void tlb_flush_jumps(struct cpu *cpu);
+
+/* The jump cache of the current context learns that linear's code is at `code`. */
+void tlb_add_jump(struct cpu *cpu, u64 linear, u64 code);
+/* Where the code at linear lies in our memory. 0 or OUTCOME_FAULT; *host NULL: not RAM. */
+int tlb_fetch(struct cpu *cpu, u64 linear, u8 **host);
 
 /* Walks and fills the current context. 0 or OUTCOME_FAULT. *host NULL: not RAM, *gpa says where.
  * A page with translated code or under dirty logging gets no write tag. */

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Contexts and their software TLBs: see tlb.h. All of it is the vCPU thread's own.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cpu/tlb.h"
+
+_Static_assert(sizeof(struct cpu) <= CPU_PAGES_SIZE, "the vCPU outgrew the head of a context");
+_Static_assert(sizeof(struct tlb_entry) == 32 && sizeof(struct jump_entry) == 16,
+	"the translator shifts by these sizes");
+
+struct context_pool {
+	struct context contexts[CONTEXTS];
+	u8 *blocks; /* CONTEXTS of struct context_block, one after the other */
+	u64 clock;
+};
+
+static struct context_pool *pool_of(const struct cpu *cpu)
+{
+	return cpu->contexts;
+}
+
+/* A page that belongs into another slot: no address of this slot can match it. */
+static void clear_tlb_slot(struct context *context, unsigned slot)
+{
+	struct tlb_entry *entry = &context->block->tlb[slot];
+
+	entry->read_tag = entry->write_tag = (u64)(slot ^ 1) << PAGE_SHIFT;
+}
+
+static bool tlb_slot_empty(const struct context *context, unsigned slot)
+{
+	return context->block->tlb[slot].read_tag == (u64)(slot ^ 1) << PAGE_SHIFT;
+}
+
+/* A target that hashes elsewhere. */
+static u64 no_jump(unsigned slot)
+{
+	return slot ^ 0x10;
+}
+
+static void clear_tlb(struct context *context)
+{
+	if (context->tlb_filled > TLB_LIST) {
+		for (unsigned i = 0; i < TLB_ENTRIES; i++)
+			clear_tlb_slot(context, i);
+	} else {
+		for (unsigned i = 0; i < context->tlb_filled; i++)
+			clear_tlb_slot(context, context->tlb_list[i]);
+	}
+	context->tlb_filled = 0;
+	context->large_mask = 0;
+	context->large_all = false;
+	for (unsigned i = 0; i < EXEC_ENTRIES; i++)
+		context->exec[i].linear = ~0ull;
+}
+
+static void clear_jumps(struct context *context)
+{
+	struct jump_entry *jump = context->block->jump;
+
+	if (context->jump_filled > JUMP_LIST) {
+		for (unsigned i = 0; i < JUMP_ENTRIES; i++)
+			jump[i].target = no_jump(i);
+	} else {
+		for (unsigned i = 0; i < context->jump_filled; i++)
+			jump[context->jump_list[i]].target = no_jump(context->jump_list[i]);
+	}
+	context->jump_filled = 0;
+	zero_bytes(context->jump_pages, sizeof(context->jump_pages));
+}
+
+static void flush_context(struct cpu *cpu, struct context *context)
+{
+	clear_tlb(context);
+	clear_jumps(context);
+	cpu->stats.flushes++;
+}
+
+/* Maps the vCPU's pages at the head of every block; the rest of a block is private memory. */
+static int map_contexts(struct context_pool *pool, int fd)
+{
+	u64 size = CONTEXTS * sizeof(struct context_block);
+
+	pool->blocks = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (pool->blocks == MAP_FAILED)
+		return -errno;
+	for (unsigned i = 0; i < CONTEXTS; i++) {
+		u8 *block = pool->blocks + i * sizeof(struct context_block);
+
+		pool->contexts[i].block = (struct context_block *)block;
+		if (mmap(block, CPU_PAGES_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+			    0) == MAP_FAILED)
+			return -errno;
+	}
+	return 0;
+}
+
+int tlb_init(struct cpu **result)
+{
+	struct context_pool *pool = calloc(1, sizeof(*pool));
+	int fd = memfd_create("nestbox-cpu", MFD_CLOEXEC), error;
+	struct cpu *cpu;
+
+	if (!pool || fd < 0 || ftruncate(fd, CPU_PAGES_SIZE) < 0)
+		goto fail;
+	cpu = mmap(NULL, CPU_PAGES_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (cpu == MAP_FAILED)
+		goto fail;
+	error = map_contexts(pool, fd);
+	close(fd);
+	if (error) {
+		free(pool);
+		return error;
+	}
+	cpu->self = (u64)cpu;
+	cpu->contexts = pool;
+	cpu->context_stale = true;
+	*result = cpu;
+	return 0;
+fail:
+	error = errno ? -errno : -ENOMEM;
+	free(pool);
+	if (fd >= 0)
+		close(fd);
+	return error;
+}
+
+void tlb_free(struct cpu *cpu)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	munmap(pool->blocks, CONTEXTS * sizeof(struct context_block));
+	munmap(cpu, CPU_PAGES_SIZE);
+	free(pool);
+}
+
+static enum privilege privilege_now(const struct cpu *cpu)
+{
+	if (cpu->cpl == 3)
+		return PRIV_USER;
+	if ((cpu->cr4 & CR4_SMAP) && !(cpu->rflags_system & RFLAGS_AC))
+		return PRIV_SUPERVISOR;
+	return PRIV_SUPERVISOR_AC;
+}
+
+void tlb_select(struct cpu *cpu)
+{
+	struct context_pool *pool = pool_of(cpu);
+	enum privilege privilege = privilege_now(cpu);
+	u32 pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
+	struct context *oldest = &pool->contexts[0];
+
+	cpu->context_stale = false;
+	pool->clock++;
+	for (unsigned i = 0; i < CONTEXTS; i++) {
+		struct context *context = &pool->contexts[i];
+
+		if (context->live && context->asid == cpu->nested_asid && context->pcid == pcid &&
+			context->privilege == privilege) {
+			context->used = pool->clock;
+			cpu->context = context;
+			return;
+		}
+		if (!context->live || (oldest->live && context->used < oldest->used))
+			oldest = oldest->live ? context : oldest;
+	}
+	/* A new one starts empty: its memory is zero, which is no empty slot. */
+	if (!oldest->live) {
+		oldest->tlb_filled = TLB_LIST + 1;
+		oldest->jump_filled = JUMP_LIST + 1;
+	}
+	flush_context(cpu, oldest);
+	oldest->live = true;
+	oldest->asid = cpu->nested_asid;
+	oldest->pcid = pcid;
+	oldest->privilege = privilege;
+	oldest->used = pool->clock;
+	cpu->context = oldest;
+}
+
+void tlb_flush_all(struct cpu *cpu)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	for (unsigned i = 0; i < CONTEXTS; i++)
+		if (pool->contexts[i].live)
+			flush_context(cpu, &pool->contexts[i]);
+}
+
+void tlb_flush_asid(struct cpu *cpu, u32 asid)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	for (unsigned i = 0; i < CONTEXTS; i++)
+		if (pool->contexts[i].live && pool->contexts[i].asid == asid)
+			flush_context(cpu, &pool->contexts[i]);
+}
+
+void tlb_flush_pcid(struct cpu *cpu, u32 asid, u32 pcid)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	for (unsigned i = 0; i < CONTEXTS; i++) {
+		struct context *context = &pool->contexts[i];
+
+		if (context->live && context->asid == asid && context->pcid == pcid)
+			flush_context(cpu, context);
+	}
+}
+
+static unsigned page_bit(u64 linear)
+{
+	return (linear >> PAGE_SHIFT) & 1023;
+}
+
+/* Jumps into a page, and into the one before it: an instruction there may reach into this. */
+static void clear_jumps_to(struct context *context, u64 page)
+{
+	struct jump_entry *jump = context->block->jump;
+	unsigned here = page_bit(page), before = page_bit(page - PAGE_SIZE);
+
+	if (!(context->jump_pages[here / 64] & BIT(here % 64)) &&
+		!(context->jump_pages[before / 64] & BIT(before % 64)))
+		return;
+	for (unsigned i = 0; i < JUMP_ENTRIES; i++)
+		if (jump[i].target - (page - PAGE_SIZE) < 2 * PAGE_SIZE)
+			jump[i].target = no_jump(i);
+}
+
+static void flush_page(struct cpu *cpu, struct context *context, u64 page)
+{
+	unsigned slot = (page >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+	struct exec_entry *exec = &context->exec[(page >> PAGE_SHIFT) % EXEC_ENTRIES];
+
+	/* Of a large page every piece must go, wherever it is. */
+	if (context->large_all ||
+		(context->large_mask && (page & context->large_mask) == context->large_base)) {
+		flush_context(cpu, context);
+		return;
+	}
+	if (context->block->tlb[slot].read_tag == page)
+		clear_tlb_slot(context, slot);
+	if (exec->linear == page)
+		exec->linear = ~0ull;
+	clear_jumps_to(context, page);
+}
+
+void tlb_flush_page(struct cpu *cpu, u32 asid, u32 pcid, u64 linear, bool every_pcid)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	for (unsigned i = 0; i < CONTEXTS; i++) {
+		struct context *context = &pool->contexts[i];
+
+		if (context->live && context->asid == asid && (every_pcid || context->pcid == pcid))
+			flush_page(cpu, context, linear & PAGE_MASK);
+	}
+}
+
+static void protect_slot(struct context *context, unsigned slot, u64 host)
+{
+	struct tlb_entry *entry = &context->block->tlb[slot];
+
+	if (entry->host == host && !tlb_slot_empty(context, slot))
+		entry->write_tag = (u64)(slot ^ 1) << PAGE_SHIFT;
+}
+
+void tlb_protect_ram_page(struct cpu *cpu, u64 host)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	for (unsigned i = 0; i < CONTEXTS; i++) {
+		struct context *context = &pool->contexts[i];
+
+		if (!context->live)
+			continue;
+		if (context->tlb_filled > TLB_LIST) {
+			for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
+				protect_slot(context, slot, host);
+		} else {
+			for (unsigned n = 0; n < context->tlb_filled; n++)
+				protect_slot(context, context->tlb_list[n], host);
+		}
+	}
+}
+
+void tlb_flush_jumps(struct cpu *cpu)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	for (unsigned i = 0; i < CONTEXTS; i++)
+		if (pool->contexts[i].live)
+			clear_jumps(&pool->contexts[i]);
+}
+
+void tlb_add_jump(struct cpu *cpu, u64 linear, u64 code)
+{
+	struct context *context = cpu->context;
+	unsigned slot = jump_hash(linear), bit = page_bit(linear);
+	struct jump_entry *entry = &context->block->jump[slot];
+
+	if (entry->target == no_jump(slot)) {
+		if (context->jump_filled < JUMP_LIST)
+			context->jump_list[context->jump_filled++] = slot;
+		else
+			context->jump_filled = JUMP_LIST + 1;
+	}
+	entry->target = linear;
+	entry->code = code;
+	context->jump_pages[bit / 64] |= BIT(bit % 64);
+}
+
+/* Widens the range of large pages so that it covers this one. */
+static void note_large(struct context *context, u64 linear, u64 span)
+{
+	u64 mask = ~(span - 1);
+
+	if (context->large_all)
+		return;
+	if (!context->large_mask) {
+		context->large_mask = mask;
+		context->large_base = linear & mask;
+		return;
+	}
+	mask &= context->large_mask;
+	while (mask && ((context->large_base ^ linear) & mask))
+		mask <<= 1;
+	context->large_mask = mask;
+	context->large_base = linear & mask;
+	context->large_all = !mask; /* pages in both halves: any flush is a full one */
+}
+
+static int translate_now(struct cpu *cpu, u64 linear, unsigned access, struct translation *out)
+{
+	enum privilege privilege = cpu->context->privilege;
+
+	return mmu_translate(cpu, linear, access, privilege == PRIV_USER,
+		privilege == PRIV_SUPERVISOR, out);
+}
+
+int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa)
+{
+	struct context *context = cpu->context;
+	unsigned slot = (linear >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+	struct tlb_entry *entry = &context->block->tlb[slot];
+	struct translation translation;
+	struct space_hit hit;
+	struct ram *ram;
+
+	if (translate_now(cpu, linear, access, &translation))
+		return OUTCOME_FAULT;
+	*gpa = translation.gpa;
+	*host = NULL;
+	hit = space_find(cpu->memory, translation.gpa & PAGE_MASK);
+	if (!hit.host || hit.contiguous < PAGE_SIZE)
+		return 0;
+	cpu->stats.tlb_fills++;
+	ram = space_ram(cpu->memory);
+	if (tlb_slot_empty(context, slot)) {
+		if (context->tlb_filled < TLB_LIST)
+			context->tlb_list[context->tlb_filled++] = slot;
+		else
+			context->tlb_filled = TLB_LIST + 1;
+	}
+	if (translation.span > PAGE_SIZE)
+		note_large(context, linear, translation.span);
+	entry->read_tag = linear & PAGE_MASK;
+	entry->write_tag = (u64)(slot ^ 1) << PAGE_SHIFT;
+	if (translation.writable && !hit.read_only &&
+		!(ram->page_flags[hit.ram_offset >> PAGE_SHIFT] & (RAM_HAS_CODE | RAM_LOG_DIRTY)))
+		entry->write_tag = linear & PAGE_MASK;
+	entry->host = (u64)hit.host;
+	entry->gpa = translation.gpa & PAGE_MASK;
+	*host = hit.host + (linear & (PAGE_SIZE - 1));
+	return 0;
+}
+
+int tlb_fetch(struct cpu *cpu, u64 linear, u8 **host)
+{
+	struct exec_entry *exec = &cpu->context->exec[(linear >> PAGE_SHIFT) % EXEC_ENTRIES];
+	struct translation translation;
+	struct space_hit hit;
+
+	if (exec->linear == (linear & PAGE_MASK)) {
+		*host = exec->host + (linear & (PAGE_SIZE - 1));
+		return 0;
+	}
+	if (translate_now(cpu, linear, ACCESS_EXEC, &translation))
+		return OUTCOME_FAULT;
+	*host = NULL;
+	hit = space_find(cpu->memory, translation.gpa & PAGE_MASK);
+	if (!hit.host || hit.contiguous < PAGE_SIZE)
+		return 0;
+	if (translation.span > PAGE_SIZE)
+		note_large(cpu->context, linear, translation.span);
+	exec->linear = linear & PAGE_MASK;
+	exec->host = hit.host;
+	*host = hit.host + (linear & (PAGE_SIZE - 1));
+	return 0;
+}

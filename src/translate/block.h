@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Translated blocks and the cache they live in.
+ *
+ * A block is keyed by where its code lies in RAM and by the mode bits, never by linear address or
+ * nesting level: processes that share a page share its translations. What depends on RIP is
+ * computed from cpu->vpage. A block has three entries:
+ *   far    from another page, an indirect jump or C: R11 holds the linear target, the arithmetic
+ *          flags are in cpu->aflags. Checks cpu->mode and sets cpu->vpage.
+ *   flags  from within the page, arithmetic flags in cpu->aflags.
+ *   near   from within the page, arithmetic flags in the host's.
+ *
+ * The cache is one memfd mapped twice: writable, and executable (W^X). Everything about a block
+ * lies in it: header, code, sites, side table. When it is full, all of it is dropped.
+ */
+#ifndef TRANSLATE_BLOCK_H
+#define TRANSLATE_BLOCK_H
+
+#include "cpu/cpu.h"
+
+#define NO_PAGE 0xffffffffu
+
+/* Variants of a block, in its key beside MODE_*: only C enters these. */
+#define VARIANT_ONE 0x10000  /* one instruction, then back to C */
+#define VARIANT_SLOW 0x20000 /* one instruction whose memory operand goes through C both ways */
+
+struct block {
+	u32 far_entry, flags_entry, near_entry; /* offsets in the cache */
+	u32 code_end;
+	u32 page;        /* number of the RAM page its first byte lies in */
+	u32 page2;       /* the second one of an instruction that crosses; NO_PAGE */
+	u32 mode;        /* MODE_* and VARIANT_* */
+	u16 offset;      /* in the page */
+	u16 insn_count;
+	bool valid;
+	u32 table;       /* cache offset of the side table: insn_count struct place */
+	u32 hash_next;   /* cache offsets, 0 ends */
+	u32 page_next, page2_next;
+};
+
+/* Side table: which guest instruction a host address belongs to. */
+struct place {
+	u16 host;        /* from the block's far entry */
+	u16 offset : 13; /* guest instruction's offset in its page */
+	u16 flags_in_host : 1;
+};
+
+/* What a call from translated code to C is about; it lies behind the block's code. */
+struct site {
+	u32 resume;      /* cache offset to go on at */
+	u32 block;       /* cache offset of the block */
+	u32 insn;        /* cache offset of the struct insn (exec) */
+	u32 patch;       /* chain: cache offset of the rel32 to patch */
+	u16 offset;      /* guest instruction's offset in its page; chain: the target's */
+	u8 len;          /* of the guest instruction */
+	u8 size;         /* bytes accessed */
+	u8 seg;          /* access: segment, when R11 is an offset and not yet a linear address */
+	bool is_offset;
+	bool write, read;
+	bool masked;
+	bool flags_in_host; /* chain: patch to the near entry */
+	bool ends_block;
+	u8 opsize_reg;
+};
+
+struct code_cache {
+	u8 *rw;          /* writable view */
+	u8 *rx;          /* executable view */
+	u64 size, used;
+	u32 *hash;       /* heads, cache offsets */
+	u32 *pages;      /* first block of each RAM page, cache offsets; lazily touched */
+	u64 page_count;
+	u32 *blocks;     /* all, in order of address, for cache_find_pc() */
+	u32 block_count;
+};
+
+#define HASH_SIZE (1u << 16)
+#define MAX_BLOCKS (1u << 20)
+
+int cache_new(struct code_cache *cache, u64 size, u64 ram_pages); /* -errno */
+void cache_free(struct code_cache *cache);
+void cache_reset(struct code_cache *cache);
+static inline struct block *cache_block(const struct code_cache *cache, u32 offset)
+{
+	return (struct block *)(cache->rw + offset);
+}
+struct block *cache_find(const struct code_cache *cache, u32 page, u16 offset, u32 mode);
+void cache_insert(struct code_cache *cache, struct block *block);
+/* The block that a host address lies in; NULL. */
+struct block *cache_find_pc(const struct code_cache *cache, u64 pc);
+/* Forgets every block of a page; their far entries lead to `miss` from then on. */
+void cache_drop_page(struct code_cache *cache, u32 page, u32 miss_slot);
+
+#endif

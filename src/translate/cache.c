@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The code cache: memory, the index by key, the lists by page. One vCPU's thread owns it. Built
+ * without vector registers: the runtime looks blocks up while the guest's FPU state is live.
+ */
+#include <errno.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "translate/block.h"
+
+static u32 key_hash(u32 page, u16 offset, u32 mode)
+{
+	u64 key = ((u64)page << 12 | offset) ^ (u64)mode << 44;
+
+	return (key * 0x9e3779b97f4a7c15ull) >> 48 & (HASH_SIZE - 1);
+}
+
+static void *reserve(u64 size)
+{
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return at == MAP_FAILED ? NULL : at;
+}
+
+int cache_new(struct code_cache *cache, u64 size, u64 ram_pages)
+{
+	int fd = memfd_create("nestbox-code", MFD_CLOEXEC), error;
+
+	if (fd < 0)
+		return -errno;
+	cache->size = size;
+	cache->page_count = ram_pages;
+	if (ftruncate(fd, size) < 0)
+		goto fail;
+	cache->rw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	cache->rx = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
+	if (cache->rw == MAP_FAILED || cache->rx == MAP_FAILED)
+		goto fail;
+	cache->hash = reserve(HASH_SIZE * sizeof(u32));
+	cache->pages = reserve(ram_pages * sizeof(u32));
+	cache->blocks = reserve(MAX_BLOCKS * sizeof(u32));
+	if (!cache->hash || !cache->pages || !cache->blocks)
+		goto fail;
+	close(fd);
+	cache->used = 64; /* offset 0 means none */
+	return 0;
+fail:
+	error = -errno;
+	close(fd);
+	return error;
+}
+
+void cache_free(struct code_cache *cache)
+{
+	munmap(cache->rw, cache->size);
+	munmap(cache->rx, cache->size);
+	munmap(cache->hash, HASH_SIZE * sizeof(u32));
+	munmap(cache->pages, cache->page_count * sizeof(u32));
+	munmap(cache->blocks, MAX_BLOCKS * sizeof(u32));
+}
+
+void cache_reset(struct code_cache *cache)
+{
+	/* By the blocks, not by RAM: a large guest has many more pages than code pages. */
+	for (u32 i = 0; i < cache->block_count; i++) {
+		struct block *block = cache_block(cache, cache->blocks[i]);
+
+		cache->pages[block->page] = 0;
+		if (block->page2 != NO_PAGE)
+			cache->pages[block->page2] = 0;
+	}
+	zero_bytes(cache->hash, HASH_SIZE * sizeof(u32));
+	cache->block_count = 0;
+	cache->used = 64;
+}
+
+struct block *cache_find(const struct code_cache *cache, u32 page, u16 offset, u32 mode)
+{
+	u32 at = cache->hash[key_hash(page, offset, mode)];
+
+	while (at) {
+		struct block *block = cache_block(cache, at);
+
+		if (block->page == page && block->offset == offset && block->mode == mode)
+			return block;
+		at = block->hash_next;
+	}
+	return NULL;
+}
+
+void cache_insert(struct code_cache *cache, struct block *block)
+{
+	u32 at = (u8 *)block - cache->rw;
+	u32 *head = &cache->hash[key_hash(block->page, block->offset, block->mode)];
+
+	block->hash_next = *head;
+	*head = at;
+	block->page_next = cache->pages[block->page];
+	cache->pages[block->page] = at;
+	if (block->page2 != NO_PAGE) {
+		block->page2_next = cache->pages[block->page2];
+		cache->pages[block->page2] = at;
+	}
+	cache->blocks[cache->block_count++] = at;
+}
+
+struct block *cache_find_pc(const struct code_cache *cache, u64 pc)
+{
+	u64 offset = pc - (u64)cache->rx;
+	u32 low = 0, high = cache->block_count;
+
+	if (offset >= cache->used || !high)
+		return NULL;
+	while (high - low > 1) {
+		u32 middle = low + (high - low) / 2;
+
+		if (cache->blocks[middle] <= offset)
+			low = middle;
+		else
+			high = middle;
+	}
+	struct block *block = cache_block(cache, cache->blocks[low]);
+
+	return offset >= block->far_entry && offset < block->code_end ? block : NULL;
+}
+
+static void unhash(struct code_cache *cache, struct block *block)
+{
+	u32 at = (u8 *)block - cache->rw;
+	u32 *link = &cache->hash[key_hash(block->page, block->offset, block->mode)];
+
+	while (*link && *link != at)
+		link = &cache_block(cache, *link)->hash_next;
+	if (*link)
+		*link = block->hash_next;
+}
+
+void cache_drop_page(struct code_cache *cache, u32 page, u32 miss_slot)
+{
+	u32 at = cache->pages[page];
+
+	while (at) {
+		struct block *block = cache_block(cache, at);
+		/* A block that crosses stays in its other page's list, which skips it: not valid. */
+		u32 next = block->page == page ? block->page_next : block->page2_next;
+
+		if (block->valid) {
+			u8 *entry = cache->rw + block->far_entry;
+
+			unhash(cache, block);
+			block->valid = false;
+			/* jmp gs:[miss_slot], over what the entry began with: jump caches may still
+			 * name it */
+			entry[0] = 0x65;
+			entry[1] = 0xff;
+			entry[2] = 0x24;
+			entry[3] = 0x25;
+			copy_bytes(entry + 4, &miss_slot, 4);
+		}
+		at = next;
+	}
+	cache->pages[page] = 0;
+}

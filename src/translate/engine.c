@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/* The soft engine's life: made, run, flushed, freed. What runs is in runtime.c. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+
+#include "base/log.h"
+#include "cpu/tlb.h"
+#include "translate/runtime.h"
+
+/* Any thread: a device changed a page that holds translated code. */
+static void code_written(void *opaque, u64 page)
+{
+	struct engine *engine = opaque;
+
+	while (__atomic_exchange_n(&engine->drop_lock, 1, __ATOMIC_ACQUIRE))
+		__builtin_ia32_pause();
+	if (engine->drop_count < DROP_QUEUE)
+		engine->drops[engine->drop_count++] = page;
+	else
+		engine->drop_all = true;
+	__atomic_store_n(&engine->drop_lock, 0, __ATOMIC_RELEASE);
+	machine_kick(engine->cpu);
+}
+
+int engine_new(struct engine **result, struct cpu *cpu, u64 code_cache)
+{
+	struct engine *engine = calloc(1, sizeof(*engine));
+	struct ram *ram = space_ram(cpu->memory);
+	int error;
+
+	if (!engine)
+		return -ENOMEM;
+	engine->cpu = cpu;
+	engine->translator = calloc(1, sizeof(*engine->translator));
+	error = engine->translator ? cache_new(&engine->cache, code_cache, ram->size >> PAGE_SHIFT)
+				   : -ENOMEM;
+	if (!error)
+		error = faults_install();
+	if (error) {
+		free(engine->translator);
+		free(engine);
+		return error;
+	}
+	engine->translator->cache = &engine->cache;
+	engine_attach(engine);
+	ram->code_written = code_written;
+	ram->engine = engine;
+	*result = engine;
+	return 0;
+}
+
+void engine_free(struct engine *engine)
+{
+	cache_free(&engine->cache);
+	free(engine->translator);
+	free(engine->signal_stack);
+	free(engine);
+}
+
+void engine_flush(struct engine *engine)
+{
+	struct ram *ram = space_ram(engine->cpu->memory);
+
+	for (u32 i = 0; i < engine->cache.block_count; i++) {
+		struct block *block = cache_block(&engine->cache, engine->cache.blocks[i]);
+
+		ram->page_flags[block->page] &= ~RAM_HAS_CODE;
+	}
+	cache_reset(&engine->cache);
+	engine->generation++;
+	tlb_flush_all(engine->cpu);
+}
+
+/* gs: is the thread's, so each run takes it anew. */
+static bool take_thread(struct engine *engine)
+{
+	sigset_t all, faults;
+
+	/* A signal that is not of the guest's making must not come while RSP is the guest's. */
+	sigfillset(&all);
+	sigemptyset(&faults);
+	sigaddset(&faults, SIGSEGV);
+	sigaddset(&faults, SIGFPE);
+	sigaddset(&faults, SIGILL);
+	sigaddset(&faults, SIGBUS);
+	pthread_sigmask(SIG_BLOCK, &all, NULL);
+	pthread_sigmask(SIG_UNBLOCK, &faults, NULL);
+	engine->gs = NULL;
+	engine->cpu->context_stale = true;
+	return faults_thread(engine) == 0;
+}
+
+void engine_run(struct engine *engine)
+{
+	if (!take_thread(engine))
+		bug("no alternate stack for the vCPU's thread");
+	engine_loop(engine);
+}
+
+void engine_step(struct engine *engine)
+{
+	if (!take_thread(engine))
+		bug("no alternate stack for the vCPU's thread");
+	engine_one(engine);
+}

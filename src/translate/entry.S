@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The way between C and translated code. The guest's registers are in the host's of the same
+ * name, RSP included, so nothing is ever pushed while translated code runs: registers are saved
+ * to struct cpu through gs:, and C runs on the stack that engine_enter() came from. R10 and R11
+ * are the translator's; the guest's own always live in struct cpu.
+ */
+#include "translate/entry.h"
+
+	.text
+
+	.macro SAVE_GUEST
+	movq %rax, %gs:CPU_GPR+0
+	movq %rcx, %gs:CPU_GPR+8
+	movq %rdx, %gs:CPU_GPR+16
+	movq %rbx, %gs:CPU_GPR+24
+	movq %rsp, %gs:CPU_GPR+32
+	movq %rbp, %gs:CPU_GPR+40
+	movq %rsi, %gs:CPU_GPR+48
+	movq %rdi, %gs:CPU_GPR+56
+	movq %r8, %gs:CPU_GPR+64
+	movq %r9, %gs:CPU_GPR+72
+	movq %r12, %gs:CPU_GPR+96
+	movq %r13, %gs:CPU_GPR+104
+	movq %r14, %gs:CPU_GPR+112
+	movq %r15, %gs:CPU_GPR+120
+	movq %gs:CPU_SELF, %rdi
+	movq %gs:CPU_HOST_RSP, %rsp
+	.endm
+
+	.globl engine_enter
+	.type engine_enter, @function
+engine_enter:
+	pushq %rbx
+	pushq %rbp
+	pushq %r12
+	pushq %r13
+	pushq %r14
+	pushq %r15
+	subq $8, %rsp
+	movq %rsp, CPU_HOST_RSP(%rdi)
+	movq %rsi, %rax
+resume:
+	/* RAX: where to go on; 0: back to engine_enter's caller */
+	testq %rax, %rax
+	jz 1f
+	movq %rax, %gs:CPU_SCRATCH+8
+	movq %gs:CPU_SCRATCH, %r11
+	movq %gs:CPU_GPR+0, %rax
+	movq %gs:CPU_GPR+8, %rcx
+	movq %gs:CPU_GPR+16, %rdx
+	movq %gs:CPU_GPR+24, %rbx
+	movq %gs:CPU_GPR+32, %rsp
+	movq %gs:CPU_GPR+40, %rbp
+	movq %gs:CPU_GPR+48, %rsi
+	movq %gs:CPU_GPR+56, %rdi
+	movq %gs:CPU_GPR+64, %r8
+	movq %gs:CPU_GPR+72, %r9
+	movq %gs:CPU_GPR+96, %r12
+	movq %gs:CPU_GPR+104, %r13
+	movq %gs:CPU_GPR+112, %r14
+	movq %gs:CPU_GPR+120, %r15
+	jmpq *%gs:CPU_SCRATCH+8
+1:
+	movq %gs:CPU_HOST_RSP, %rsp
+	addq $8, %rsp
+	popq %r15
+	popq %r14
+	popq %r13
+	popq %r12
+	popq %rbp
+	popq %rbx
+	ret
+
+	.globl engine_far
+engine_far:
+	SAVE_GUEST
+	movq %r11, %rsi
+	call rt_far
+	jmp resume
+
+	.globl engine_chain
+engine_chain:
+	SAVE_GUEST
+	movq %r10, %rsi
+	call rt_chain
+	jmp resume
+
+	.globl engine_access
+engine_access:
+	SAVE_GUEST
+	movq %r10, %rsi
+	movq %r11, %rdx
+	call rt_access
+	jmp resume
+
+	.globl engine_exec
+engine_exec:
+	SAVE_GUEST
+	movq %r10, %rsi
+	call rt_exec
+	jmp resume
+
+	.globl engine_commit
+engine_commit:
+	SAVE_GUEST
+	movq %r10, %rsi
+	call rt_commit
+	jmp resume
+
+	.globl engine_native_fault
+engine_native_fault:
+	movq %gs:CPU_SELF, %rdi
+	movq %gs:CPU_HOST_RSP, %rsp
+	call rt_native_fault
+	jmp resume
+
+	.section .note.GNU-stack, "", @progbits

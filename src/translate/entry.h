@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Offsets in struct cpu that entry.S needs (asserted in runtime.c), and its entry points.
+ */
+#ifndef TRANSLATE_ENTRY_H
+#define TRANSLATE_ENTRY_H
+
+#define CPU_GPR 0
+#define CPU_SCRATCH 160
+#define CPU_HOST_RSP 208
+#define CPU_SELF 216
+
+#ifndef __ASSEMBLER__
+#include "cpu/cpu.h"
+
+/*
+ * Runs translated code at `code` with the guest's registers, R11 from scratch[0]; returns when a
+ * runtime function says so by returning 0. gs: must be the current context.
+ */
+void engine_enter(struct cpu *cpu, u64 code);
+
+/* Where translated code goes to reach C; cpu->runtime[RT_*] holds their addresses. */
+void engine_far(void);    /* R11: linear target */
+void engine_chain(void);  /* R10: site */
+void engine_access(void); /* R10: site, R11: linear address or offset */
+void engine_exec(void);   /* R10: site */
+void engine_commit(void); /* R10: site */
+void engine_native_fault(void); /* from the signal handler: registers already saved */
+
+enum { RT_FAR, RT_CHAIN, RT_ACCESS, RT_EXEC, RT_COMMIT };
+
+struct site;
+/* The C side. Each returns the host address to go on at, with R11 in scratch[0]; 0: leave. */
+u64 rt_far(struct cpu *cpu, u64 target);
+u64 rt_chain(struct cpu *cpu, struct site *site);
+u64 rt_access(struct cpu *cpu, struct site *site, u64 address);
+u64 rt_exec(struct cpu *cpu, struct site *site);
+u64 rt_commit(struct cpu *cpu, struct site *site);
+u64 rt_native_fault(struct cpu *cpu);
+#endif
+
+#endif

@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Ways out of a block, and all that stands out of line behind it.
+ *
+ * Within the page a jump is chained: it first leads to rt_chain(), which translates the target
+ * and patches the jump. A chained jump backward looks for events, so that no loop can hold them
+ * off. To other pages a jump goes through the context's jump cache, which is as good as the TLB:
+ * it is flushed with it. Events are looked for there too.
+ */
+#include "cpu/tlb.h"
+#include "translate/translate.h"
+
+#define JUMP_OFFSET offsetof(struct context_block, jump)
+
+void emit_page_address(struct translator *t, unsigned reg, i64 offset)
+{
+	struct emitter *e = &t->e;
+
+	load_gs(e, reg, CPU_OFFSET(vpage));
+	while (offset) {
+		i64 step = MAX(MIN(offset, (i64)INT32_MAX), (i64)INT32_MIN);
+
+		lea(e, t->code64, reg, reg, step);
+		offset -= step;
+	}
+}
+
+static void add_miss(struct translator *t, u8 *jump)
+{
+	if (t->miss_count == ARRAY_SIZE(t->misses))
+		t->e.overflow = true;
+	else
+		t->misses[t->miss_count++] = jump;
+}
+
+void emit_far(struct translator *t)
+{
+	struct emitter *e = &t->e;
+
+	if (t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) {
+		jmp_gs(e, RUNTIME(RT_FAR));
+		return;
+	}
+	cmp_gs_imm8(e, CPU_OFFSET(exit_request), 0);
+	add_miss(t, jcc_rel32(e, CC_NE));
+	/* jump_hash() of cpu/tlb_inline.h, times 16 */
+	mov_rr32(e, R10, R11);
+	shift_imm(e, false, 5, R10, 9);
+	put_rr(e, false, 0x31, R10, R11);
+	and_imm32(e, R10, JUMP_ENTRIES - 1);
+	shift_imm(e, false, 4, R10, 4);
+	put_gs_r10(e, 0x3b, R11, JUMP_OFFSET + offsetof(struct jump_entry, target));
+	add_miss(t, jcc_rel32(e, CC_NE));
+	put8(e, 0x65); /* jmp gs:[r10 + code] */
+	put8(e, 0x41);
+	put8(e, 0xff);
+	put8(e, 0xa2);
+	put32(e, JUMP_OFFSET + offsetof(struct jump_entry, code));
+}
+
+static bool is_near(const struct translator *t, i64 target)
+{
+	return target >= 0 && target < (i64)PAGE_SIZE &&
+	       !(t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) && t->block->page2 == NO_PAGE;
+}
+
+static struct pending_exit *new_exit(struct translator *t, u8 *jump, i64 target)
+{
+	struct pending_exit *out = &t->exits[t->exit_count];
+
+	if (t->exit_count == MAX_EXITS) {
+		t->e.overflow = true;
+		out = &t->exits[0];
+	} else {
+		t->exit_count++;
+	}
+	*out = (struct pending_exit){
+		.jump = jump, .target = target, .flags_in_host = t->flags_in_host };
+	return out;
+}
+
+/* The target's first instructions overwrite all flags before anyone could read them. */
+static bool flags_dead_at(struct translator *t, i64 target)
+{
+	u32 unknown = RFLAGS_ARITH;
+	struct guest_insn g;
+
+	for (unsigned n = 0; n < 3; n++) {
+		if (target < t->page_from || target >= t->page_to)
+			return false;
+		if (decode_guest(t->cpu, t->mode & 0xffff, t->page_bytes + (target - t->page_from),
+			    t->page_to - target, &g) < 0)
+			return false;
+		if (g.flags_read & unknown || g.ends_block || g.kind == KIND_EXEC)
+			return false;
+		unknown &= ~g.flags_written;
+		if (!unknown)
+			return true;
+		target += g.insn.len;
+	}
+	return false;
+}
+
+/* A chained jump backward: leaves when an event waits. */
+static void emit_poll(struct translator *t, i64 target)
+{
+	struct emitter *e = &t->e;
+	struct pending_exit *leave;
+
+	if (!t->flags_in_host || flags_dead_at(t, target)) {
+		cmp_gs_imm8(e, CPU_OFFSET(exit_request), 0);
+		leave = new_exit(t, jcc_rel32(e, CC_NE), target);
+	} else {
+		u8 *skip;
+
+		/* no flag may change: JRCXZ */
+		store_gs(e, RCX, SCRATCH(3));
+		load_gs32(e, RCX, CPU_OFFSET(exit_request));
+		put8(e, 0xe3);
+		put8(e, 0);
+		skip = e->at;
+		load_gs(e, RCX, SCRATCH(3));
+		leave = new_exit(t, jmp_rel32(e), target);
+		if (!e->overflow)
+			skip[-1] = e->at - skip;
+		load_gs(e, RCX, SCRATCH(3));
+	}
+	leave->leave = true;
+}
+
+static void emit_chain(struct translator *t, u8 *jump, i64 target)
+{
+	struct emitter *e = &t->e;
+	struct site *site;
+	bool in_host = t->flags_in_host;
+
+	flags_save(t);
+	site = emit_site(t, 0, NULL);
+	jmp_gs(e, RUNTIME(RT_CHAIN));
+	site->offset = target;
+	site->patch = cache_offset(t, jump);
+	site->flags_in_host = in_host;
+}
+
+void emit_exit(struct translator *t, i64 target)
+{
+	struct emitter *e = &t->e;
+
+	if (!is_near(t, target)) {
+		flags_save(t);
+		emit_page_address(t, R11, target);
+		emit_far(t);
+		return;
+	}
+	if (t->count && target <= t->insns[t->count - 1].offset)
+		emit_poll(t, target);
+	new_exit(t, jmp_rel32(e), target);
+}
+
+void emit_side_exit(struct translator *t, u8 *jump, i64 target, i64 from)
+{
+	struct pending_exit *out = new_exit(t, jump, target);
+
+	out->poll = is_near(t, target) && target <= from;
+}
+
+static void place_exit(struct translator *t, struct pending_exit out)
+{
+	struct emitter *e = &t->e;
+
+	if (!e->overflow)
+		patch_rel32(out.jump, e->at);
+	t->flags_in_host = out.flags_in_host;
+	if (out.leave) {
+		flags_save(t);
+		emit_page_address(t, R11, out.target);
+		jmp_gs(e, RUNTIME(RT_FAR));
+	} else if (!is_near(t, out.target)) {
+		flags_save(t);
+		emit_page_address(t, R11, out.target);
+		emit_far(t);
+	} else if (out.poll) {
+		emit_poll(t, out.target);
+		t->flags_in_host = out.flags_in_host;
+		new_exit(t, jmp_rel32(e), out.target);
+	} else {
+		emit_chain(t, out.jump, out.target);
+	}
+}
+
+static void place_access(struct translator *t, struct pending_access *access)
+{
+	struct emitter *e = &t->e;
+	struct site *site;
+
+	if (!e->overflow)
+		patch_rel32(access->jump, e->at);
+	if (access->has_tag)
+		put_gs_r10(e, 0x03, R11, offsetof(struct context_block, tlb) +
+			(access->write ? offsetof(struct tlb_entry, write_tag)
+				       : offsetof(struct tlb_entry, read_tag)));
+	site = emit_site(t, 0, NULL);
+	*site = access->site;
+	jmp_gs(e, RUNTIME(RT_ACCESS));
+}
+
+void emit_pending(struct translator *t)
+{
+	struct emitter *e = &t->e;
+
+	for (unsigned i = 0; i < t->access_count; i++)
+		place_access(t, &t->accesses[i]);
+	/* Exits may add exits: the leaving side of a poll, the jump behind it. */
+	for (unsigned i = 0; i < t->exit_count; i++)
+		place_exit(t, t->exits[i]);
+	if (t->miss_count) {
+		for (unsigned i = 0; i < t->miss_count && !e->overflow; i++)
+			patch_rel32(t->misses[i], e->at);
+		jmp_gs(e, RUNTIME(RT_FAR));
+	}
+	t->block->code_end = cache_offset(t, e->at);
+	for (unsigned i = 0; i < t->site_count; i++) {
+		struct pending_site *pending = &t->sites[i];
+		struct insn *insn;
+
+		while ((u64)e->at & 7)
+			put8(e, 0xcc);
+		if (e->overflow || e->at + sizeof(struct site) + sizeof(struct insn) > e->end) {
+			e->overflow = true;
+			return;
+		}
+		patch_rel32(pending->lea, e->at);
+		insn = (struct insn *)(e->at + sizeof(struct site));
+		if (pending->insn) {
+			pending->site.insn = cache_offset(t, (u8 *)insn);
+			put_bytes(e, &pending->site, sizeof(struct site));
+			put_bytes(e, pending->insn, sizeof(struct insn));
+		} else {
+			put_bytes(e, &pending->site, sizeof(struct site));
+		}
+	}
+}

@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What translated code calls, and the way from any RIP to code that runs. All of it runs while
+ * the guest's vector registers may be in the host's: built without them, libc only after
+ * cpu_park_fpu(). How boundaries and events go together is told at the top of cpu/event.c.
+ */
+#include "cpu/tlb.h"
+#include "translate/runtime.h"
+
+_Static_assert(offsetof(struct cpu, gpr) == CPU_GPR, "entry.h");
+_Static_assert(offsetof(struct cpu, scratch) == CPU_SCRATCH, "entry.h");
+_Static_assert(offsetof(struct cpu, host_rsp) == CPU_HOST_RSP, "entry.h");
+_Static_assert(offsetof(struct cpu, self) == CPU_SELF, "entry.h");
+
+static u64 code_at(const struct engine *engine, u32 offset)
+{
+	return (u64)engine->cache.rx + offset;
+}
+
+static void enter_context(struct cpu *cpu)
+{
+	if (cpu->context_stale)
+		tlb_select(cpu);
+	if (cpu->engine->gs != cpu->context) {
+		cpu->engine->gs = cpu->context;
+		set_gs(cpu->context->block);
+	}
+	if (unlikely(cpu->fpu_parked))
+		cpu_unpark_fpu(cpu);
+}
+
+static u64 code_base(const struct cpu *cpu)
+{
+	return cpu->mode & MODE_CODE64 ? 0 : cpu->seg[CS].base;
+}
+
+static u64 linear_rip(const struct cpu *cpu)
+{
+	return cpu->mode & MODE_CODE64 ? cpu->rip : (u32)(cpu->seg[CS].base + cpu->rip);
+}
+
+static u64 rip_of(const struct cpu *cpu, u64 linear)
+{
+	return cpu->mode & MODE_CODE64 ? linear : (u32)(linear - code_base(cpu));
+}
+
+/* How far a segment can be accessed without asking; see struct cpu. APM2 4.12, 4.8. */
+static void refresh_segment_ends(struct cpu *cpu)
+{
+	for (unsigned i = ES; i <= GS; i++) {
+		const struct segment *seg = &cpu->seg[i];
+		u64 end = (u64)seg->limit + 1;
+		bool present = (seg->attr & (SEG_P | SEG_S)) == (SEG_P | SEG_S);
+		bool code = seg->attr & SEG_CODE;
+		bool plain_data = !code && !(seg->attr & SEG_EXPAND_DOWN);
+
+		cpu->seg_read_end[i] =
+			present && (plain_data || (code && seg->attr & SEG_READABLE)) ? end : 0;
+		cpu->seg_write_end[i] =
+			present && plain_data && (seg->attr & SEG_WRITABLE) ? end : 0;
+	}
+}
+
+void engine_drop_ram_page(struct engine *engine, u64 page)
+{
+	struct ram *ram = space_ram(engine->cpu->memory);
+
+	cache_drop_page(&engine->cache, page, RUNTIME(RT_FAR));
+	__atomic_fetch_and(&ram->page_flags[page], (u8)~RAM_HAS_CODE, __ATOMIC_SEQ_CST);
+}
+
+/* The vCPU itself stored to a page that holds translated code. */
+static void own_code_written(struct cpu *cpu, u64 ram_offset, unsigned len)
+{
+	u64 last = (ram_offset + (len ? len - 1 : 0)) >> PAGE_SHIFT;
+
+	for (u64 page = ram_offset >> PAGE_SHIFT; page <= last; page++)
+		engine_drop_ram_page(cpu->engine, page);
+}
+
+void engine_attach(struct engine *engine)
+{
+	struct cpu *cpu = engine->cpu;
+
+	cpu->code_page_written = own_code_written;
+	cpu->runtime[RT_FAR] = (u64)engine_far;
+	cpu->runtime[RT_CHAIN] = (u64)engine_chain;
+	cpu->runtime[RT_ACCESS] = (u64)engine_access;
+	cpu->runtime[RT_EXEC] = (u64)engine_exec;
+	cpu->runtime[RT_COMMIT] = (u64)engine_commit;
+}
+
+/* Code pages that others changed: their translations go. */
+static void drain_drops(struct engine *engine)
+{
+	while (__atomic_exchange_n(&engine->drop_lock, 1, __ATOMIC_ACQUIRE))
+		__builtin_ia32_pause();
+	if (engine->drop_all) {
+		struct ram *ram = space_ram(engine->cpu->memory);
+
+		for (u32 i = 0; i < engine->cache.block_count; i++) {
+			struct block *block = cache_block(&engine->cache, engine->cache.blocks[i]);
+
+			ram->page_flags[block->page] &= ~RAM_HAS_CODE;
+		}
+		cache_reset(&engine->cache);
+		tlb_flush_jumps(engine->cpu);
+	} else {
+		for (u32 i = 0; i < engine->drop_count; i++)
+			engine_drop_ram_page(engine, engine->drops[i]);
+	}
+	engine->drop_all = false;
+	engine->drop_count = 0;
+	__atomic_store_n(&engine->drop_lock, 0, __ATOMIC_RELEASE);
+}
+
+/* The block for a key; translates. NULL: a fault was recorded. */
+static struct block *block_for(struct cpu *cpu, u8 *host, u64 linear, u32 mode)
+{
+	struct engine *engine = cpu->engine;
+	struct ram *ram = space_ram(cpu->memory);
+	u64 at = host - ram->host;
+	u32 page = at >> PAGE_SHIFT;
+	u16 offset = at & (PAGE_SIZE - 1);
+	struct block *block = cache_find(&engine->cache, page, offset, mode);
+	bool fault;
+
+	/* One that crosses belongs to this second page only as long as it is mapped behind. */
+	if (block && block->page2 != NO_PAGE) {
+		u8 *second;
+		u64 next = (linear & PAGE_MASK) + PAGE_SIZE;
+
+		if (!(mode & MODE_CODE64))
+			next = (u32)next;
+		if (tlb_fetch(cpu, next, &second))
+			return NULL;
+		if (!second || (u64)(second - ram->host) >> PAGE_SHIFT != block->page2) {
+			engine_drop_ram_page(engine, page);
+			block = NULL;
+		}
+	}
+	if (block)
+		return block;
+	cpu_park_fpu(cpu);
+	block = translate(engine->translator, cpu, page, offset, mode, linear, &fault);
+	if (block || fault)
+		return block;
+	cache_reset(&engine->cache);
+	tlb_flush_jumps(cpu);
+	engine->generation++;
+	return translate(engine->translator, cpu, page, offset, mode, linear, &fault);
+}
+
+/*
+ * Looks at events where it must. False: the loop has to act (the VM leaves, the CPU sleeps).
+ * *variant: what the next block must be.
+ */
+static bool boundary(struct cpu *cpu, u32 *variant)
+{
+	struct engine *engine = cpu->engine;
+
+	if (unlikely(engine->drop_count || engine->drop_all))
+		drain_drops(engine);
+	if (cpu_must_poll(cpu)) {
+		if (machine_is_leaving(cpu->machine))
+			return false;
+		cpu_poll_events(cpu);
+		if (cpu_must_step(cpu))
+			*variant |= VARIANT_ONE;
+	}
+	return cpu->activity == CPU_RUNNING;
+}
+
+/* Whether a block's far entry is alive and of this mode: it begins with CMP gs:[mode], imm32. */
+static bool entry_is_for(u64 code, u32 mode)
+{
+	const u8 *entry = (const u8 *)code;
+
+	return entry[1] == 0x81 && *(const u32 *)(entry + 8) == mode;
+}
+
+u64 engine_dispatch(struct cpu *cpu, u32 variant)
+{
+	struct engine *engine = cpu->engine;
+	struct block *block;
+	u64 linear;
+	u8 *host;
+
+	for (;;) {
+		if (engine->single) {
+			if (engine->single_done)
+				return 0;
+			engine->single_done = true;
+			variant |= VARIANT_ONE;
+		} else if (!variant && !boundary(cpu, &variant)) {
+			return 0;
+		}
+		if (!(cpu->mode & MODE_CODE64)) {
+			refresh_segment_ends(cpu);
+			if (cpu->rip > cpu->seg[CS].limit) {
+				cpu_fault_code(cpu, VEC_GP, 0);
+				goto fault;
+			}
+		}
+		if (cpu->context_stale)
+			tlb_select(cpu);
+		linear = linear_rip(cpu);
+		if (!variant) {
+			struct jump_entry *jump =
+				&cpu->context->block->jump[jump_hash(linear)];
+
+			if (jump->target == linear && entry_is_for(jump->code, cpu->mode)) {
+				cpu->scratch[0] = linear;
+				enter_context(cpu);
+				return jump->code;
+			}
+		}
+		if (cpu->mode & MODE_CODE64 && !is_canonical(linear)) {
+			cpu_fault_code(cpu, VEC_GP, 0);
+			goto fault;
+		}
+		if (tlb_fetch(cpu, linear, &host))
+			goto fault;
+		if (!host) {
+			/* Nothing that could be fetched: as a bus that answers with all ones. */
+			cpu_fault(cpu, VEC_UD);
+			goto fault;
+		}
+		block = block_for(cpu, host, linear, cpu->mode | variant);
+		if (!block)
+			goto fault;
+		enter_context(cpu);
+		cpu->stats.jump_misses++;
+		if (variant || cpu->mode & MODE_STEP) {
+			cpu->vpage = linear & PAGE_MASK;
+			return code_at(engine, block->flags_entry);
+		}
+		tlb_add_jump(cpu, linear, code_at(engine, block->far_entry));
+		cpu->scratch[0] = linear;
+		return code_at(engine, block->far_entry);
+fault:
+		cpu_deliver_fault(cpu);
+		variant = 0;
+	}
+}
+
+u64 rt_far(struct cpu *cpu, u64 target)
+{
+	cpu->rip = rip_of(cpu, target);
+	return engine_dispatch(cpu, 0);
+}
+
+u64 rt_chain(struct cpu *cpu, struct site *site)
+{
+	struct engine *engine = cpu->engine;
+	struct block *from = cache_block(&engine->cache, site->block), *to;
+	u64 linear = cpu->vpage + site->offset;
+	u64 generation = engine->generation;
+	u8 *host = space_ram(cpu->memory)->host + ((u64)from->page << PAGE_SHIFT) + site->offset;
+
+	cpu->rip = rip_of(cpu, linear);
+	if (!from->valid || cpu->exit_request)
+		return engine_dispatch(cpu, 0);
+	to = block_for(cpu, host, linear, from->mode);
+	if (!to) {
+		cpu_deliver_fault(cpu);
+		return engine_dispatch(cpu, 0);
+	}
+	if (to->page2 == NO_PAGE && engine->generation == generation) {
+		i32 distance = (site->flags_in_host ? to->near_entry : to->flags_entry) -
+			       (site->patch + 4);
+
+		copy_bytes(engine->cache.rw + site->patch, &distance, 4);
+	}
+	enter_context(cpu);
+	return code_at(engine, to->flags_entry);
+}
+
+static u64 deliver(struct cpu *cpu)
+{
+	cpu_deliver_fault(cpu);
+	return engine_dispatch(cpu, 0);
+}
+
+/* A linear address from the operand's offset, with the checks the inline code left to C. */
+static int site_linear(struct cpu *cpu, const struct site *site, u64 address, u64 *linear)
+{
+	if (site->is_offset)
+		return cpu_linear(cpu, site->seg, address, site->size, site->write, linear);
+	*linear = address;
+	if (cpu->mode & MODE_CODE64 &&
+		(!is_canonical(address) || !is_canonical(address + site->size - 1)))
+		return cpu_fault_code(cpu, site->seg == SS ? VEC_SS : VEC_GP, 0);
+	return 0;
+}
+
+u64 rt_access(struct cpu *cpu, struct site *site, u64 address)
+{
+	struct engine *engine = cpu->engine;
+	struct block *block = cache_block(&engine->cache, site->block);
+	unsigned kind = site->write ? ACCESS_WRITE : ACCESS_READ;
+	u64 linear, gpa;
+	u8 *host;
+
+	cpu->stats.slow_accesses++;
+	cpu->rip = rip_of(cpu, cpu->vpage + site->offset);
+	if (site_linear(cpu, site, address, &linear))
+		return deliver(cpu);
+	if (block->mode & VARIANT_SLOW) {
+		if (site->write && site->read)
+			kind |= ACCESS_MODIFY;
+		if (cpu_access_begin(cpu, &engine->access, linear, site->size, kind))
+			return deliver(cpu);
+		cpu->scratch[0] = (u64)engine->access.host;
+		enter_context(cpu);
+		return code_at(engine, site->resume);
+	}
+	if ((linear & (PAGE_SIZE - 1)) + site->size > PAGE_SIZE)
+		return engine_dispatch(cpu, VARIANT_SLOW);
+	if (tlb_fill(cpu, linear, kind, &host, &gpa))
+		return deliver(cpu);
+	if (!host || (site->write && !tlb_write_hit(cpu, linear, site->size)))
+		return engine_dispatch(cpu, VARIANT_SLOW);
+	cpu->scratch[0] = (u64)host;
+	return code_at(engine, site->resume);
+}
+
+u64 rt_commit(struct cpu *cpu, struct site *site)
+{
+	struct engine *engine = cpu->engine;
+
+	cpu_access_commit(cpu, &engine->access);
+	enter_context(cpu);
+	return code_at(engine, site->resume);
+}
+
+u64 rt_exec(struct cpu *cpu, struct site *site)
+{
+	struct engine *engine = cpu->engine;
+	struct block *block = cache_block(&engine->cache, site->block);
+	const struct insn *insn = (const struct insn *)(engine->cache.rw + site->insn);
+
+	cpu->rip = rip_of(cpu, cpu->vpage + site->offset);
+	switch (cpu_exec(cpu, insn)) {
+	case OUTCOME_NEXT:
+		if (!site->ends_block && block->valid && cpu->mode == (block->mode & 0xffff)) {
+			enter_context(cpu);
+			return code_at(engine, site->resume);
+		}
+		cpu->rip += insn->len;
+		if (insn->code_size != 8)
+			cpu->rip &= insn->code_size == 2 ? 0xffff : 0xffffffff;
+		break;
+	case OUTCOME_FAULT:
+		cpu_deliver_fault(cpu);
+		break;
+	}
+	return engine_dispatch(cpu, 0);
+}
+
+u64 rt_native_fault(struct cpu *cpu)
+{
+	return deliver(cpu);
+}
+
+/* A CPU that does not execute: sleeps until something happens. */
+static void rest(struct cpu *cpu)
+{
+	cpu_park_fpu(cpu);
+	if (cpu->activity == CPU_SHUTDOWN && !cpu_has_wakeup(cpu)) {
+		machine_cpu_shutdown(cpu);
+		return;
+	}
+	if (!cpu_has_wakeup(cpu))
+		machine_wait(cpu);
+	cpu_poll_events(cpu);
+}
+
+void engine_loop(struct engine *engine)
+{
+	struct cpu *cpu = engine->cpu;
+
+	while (!machine_is_leaving(cpu->machine)) {
+		u64 code;
+
+		if (cpu->activity != CPU_RUNNING) {
+			rest(cpu);
+			continue;
+		}
+		code = engine_dispatch(cpu, 0);
+		if (code)
+			engine_enter(cpu, code);
+	}
+	cpu_park_fpu(cpu);
+}
+
+void engine_one(struct engine *engine)
+{
+	struct cpu *cpu = engine->cpu;
+	u64 code;
+
+	engine->single = true;
+	engine->single_done = false;
+	code = engine_dispatch(cpu, 0);
+	if (code)
+		engine_enter(cpu, code);
+	engine->single = false;
+	cpu_park_fpu(cpu);
+}

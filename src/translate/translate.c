@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Translates one block: fetch, decode, liveness of flags, emission. A block runs from its first
+ * instruction over conditional jumps (side exits) and forward jumps within the page to the first
+ * instruction that must end it, the page's end, or MAX_INSNS.
+ *
+ * Host addresses of code pages are read here only after the page was write-protected, and only
+ * once: what is decoded is a copy.
+ */
+#include <string.h>
+
+#include "base/log.h"
+#include "cpu/tlb.h"
+#include "translate/translate.h"
+
+/* Room that one block may take at most. */
+#define BLOCK_ROOM (96 * KIB)
+
+/*
+ * Decodes instructions into t->insns. bytes holds the page's code from `offset` on, with the
+ * second page's first bytes behind it where there are any.
+ */
+static void decode_block(struct translator *t, u16 offset, unsigned limit)
+{
+	unsigned at = offset;
+
+	t->count = 0;
+	while (t->count < limit) {
+		struct guest_insn *g = &t->insns[t->count];
+		i64 target;
+
+		if (at >= t->page_to ||
+			decode_guest(t->cpu, t->mode & 0xffff, t->page_bytes + (at - t->page_from),
+				t->page_to - at, g) < 0)
+			return;
+		/* One that crosses is a block of its own. */
+		if (at + g->insn.len > PAGE_SIZE && t->count)
+			return;
+		g->offset = at;
+		t->count++;
+		at += g->insn.len;
+		if (g->ends_block) {
+			if (g->kind == KIND_JCC)
+				continue;
+			target = (i64)at + (i64)g->insn.imm;
+			/* A jump forward in the page is no more than a place to go on. */
+			if (g->kind == KIND_JMP && g->relative && target >= at &&
+				target < (i64)PAGE_SIZE && limit > 1) {
+				g->kind = KIND_NOP;
+				at = target;
+				continue;
+			}
+			return;
+		}
+		if (at >= PAGE_SIZE)
+			return;
+	}
+}
+
+/* Where the block goes on when it just ends. */
+static i64 next_offset(const struct translator *t)
+{
+	const struct guest_insn *g = &t->insns[t->count - 1];
+	i64 next = (i64)g->offset + g->insn.len;
+
+	if (g->kind == KIND_NOP && g->ends_block)
+		next += (i64)g->insn.imm;
+	return next;
+}
+
+static bool falls_through(const struct guest_insn *g)
+{
+	return g->kind != KIND_JMP && g->kind != KIND_CALL && g->kind != KIND_RET;
+}
+
+static void emit_entry(struct translator *t)
+{
+	struct emitter *e = &t->e;
+	struct block *block = t->block;
+
+	block->far_entry = cache_offset(t, e->at);
+	cmp_gs_imm32(e, CPU_OFFSET(mode), t->mode & 0xffff);
+	t->misses[t->miss_count++] = jcc_rel32(e, CC_NE);
+	if (block->offset)
+		lea(e, true, R11, R11, -(i32)block->offset);
+	store_gs(e, R11, CPU_OFFSET(vpage));
+	block->flags_entry = cache_offset(t, e->at);
+	t->flags_in_host = false;
+	if (t->live_in[0])
+		flags_load(t);
+	t->flags_in_host = true;
+	block->near_entry = cache_offset(t, e->at);
+}
+
+static void emit_block(struct translator *t)
+{
+	struct emitter *e = &t->e;
+
+	emit_entry(t);
+	for (unsigned i = 0; i < t->count; i++) {
+		u32 at = cache_offset(t, e->at) - t->block->far_entry;
+
+		emit_insn(t, i);
+		t->places[i] = (struct place){ .host = at, .offset = t->insns[i].offset,
+			.flags_in_host = t->flags_in_host };
+	}
+	if (falls_through(&t->insns[t->count - 1]))
+		emit_exit(t, next_offset(t));
+	emit_pending(t);
+	while ((u64)e->at & 7)
+		put8(e, 0xcc);
+	t->block->table = cache_offset(t, e->at);
+	put_bytes(e, t->places, t->count * sizeof(struct place));
+	while ((u64)e->at & 7)
+		put8(e, 0xcc);
+}
+
+/* The first bytes of the next linear page, for an instruction that reaches into it. */
+static int fetch_second_page(struct translator *t, u64 linear, u8 *to, u32 *page)
+{
+	struct cpu *cpu = t->cpu;
+	u64 next = (linear & PAGE_MASK) + PAGE_SIZE;
+	struct ram *ram = space_ram(cpu->memory);
+	struct translation translation;
+	struct space_hit hit;
+
+	if (!(t->mode & MODE_CODE64))
+		next = (u32)next;
+	if (mmu_translate(cpu, next, ACCESS_EXEC, cpu->cpl == 3, false, &translation))
+		return OUTCOME_FAULT;
+	hit = space_find(cpu->memory, translation.gpa);
+	if (!hit.host)
+		return -1;
+	*page = hit.ram_offset >> PAGE_SHIFT;
+	ram->page_flags[*page] |= RAM_HAS_CODE;
+	tlb_protect_ram_page(cpu, (u64)hit.host & PAGE_MASK);
+	memcpy(to, hit.host, 15);
+	return 0;
+}
+
+struct block *translate(struct translator *t, struct cpu *cpu, u32 page, u16 offset, u32 mode,
+	u64 linear, bool *fault)
+{
+	struct code_cache *cache = t->cache;
+	struct ram *ram = space_ram(cpu->memory);
+	u8 *host = ram->host + ((u64)page << PAGE_SHIFT);
+	u8 bytes[PAGE_SIZE + 16];
+	bool single = mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP);
+	u32 page2 = NO_PAGE;
+	struct block *block;
+
+	*fault = false;
+	if (cache->used + BLOCK_ROOM > cache->size || cache->block_count == MAX_BLOCKS)
+		return NULL;
+	if (!(__atomic_fetch_or(&ram->page_flags[page], RAM_HAS_CODE, __ATOMIC_SEQ_CST) &
+		    RAM_HAS_CODE))
+		tlb_protect_ram_page(cpu, (u64)host);
+	/* A loop's head may lie a little before: flags_dead_at() looks there. */
+	t->page_from = offset > 256 ? offset - 256 : 0;
+	t->page_to = MIN(PAGE_SIZE, offset + (single ? 16 : MAX_INSNS * 15));
+	memcpy(bytes, host + t->page_from, t->page_to - t->page_from);
+	t->page_bytes = bytes;
+	t->cpu = cpu;
+	t->mode = mode;
+	t->code64 = mode & MODE_CODE64;
+	decode_block(t, offset, single ? 1 : MAX_INSNS);
+	if (!t->count) {
+		int outcome = fetch_second_page(t, linear, bytes + (PAGE_SIZE - t->page_from), &page2);
+
+		if (outcome == OUTCOME_FAULT) {
+			*fault = true;
+			return NULL;
+		}
+		if (outcome < 0)
+			memset(bytes + (PAGE_SIZE - t->page_from), 0xff, 15);
+		t->page_to = PAGE_SIZE + 15;
+		decode_block(t, offset, 1);
+	}
+	flags_liveness(t);
+
+	block = (struct block *)(cache->rw + cache->used);
+	t->block = block;
+	*block = (struct block){ .page = page, .page2 = page2, .mode = mode, .offset = offset,
+		.insn_count = t->count, .valid = true };
+	t->e = (struct emitter){ .at = (u8 *)(block + 1), .end = cache->rw + cache->used + BLOCK_ROOM };
+	t->site_count = t->access_count = t->exit_count = t->miss_count = 0;
+	emit_block(t);
+	if (t->e.overflow)
+		bug("block at page %x+%x, %u instructions, outgrew its room", page, offset, t->count);
+	cache->used = cache_offset(t, t->e.at);
+	cache_insert(cache, block);
+	cpu->stats.blocks++;
+	cpu->stats.insns_translated += t->count;
+	if (trace_on(TRACE_block))
+		trace_print(TRACE_block, "%016lx page %x mode %x, %u instructions, %u bytes at %p",
+			linear, page, mode, t->count, block->code_end - block->far_entry,
+			(void *)(cache->rx + block->far_entry));
+	return block;
+}

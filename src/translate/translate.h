@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT */
+/* The state of translating one block, shared by the files that emit. */
+#ifndef TRANSLATE_TRANSLATE_H
+#define TRANSLATE_TRANSLATE_H
+
+#include "translate/block.h"
+#include "translate/decode.h"
+#include "translate/emit.h"
+#include "translate/entry.h"
+
+#define MAX_INSNS 48
+#define MAX_SITES (MAX_INSNS * 8 + 8)
+#define MAX_EXITS (MAX_INSNS * 3 + 8)
+#define MAX_STUBS (MAX_INSNS * 4 + 4)
+
+/* A site waiting to be placed behind the code; `lea` is the rel32 of the LEA that names it. */
+struct pending_site {
+	u8 *lea;
+	struct site site;
+	const struct insn *insn;
+};
+
+/* The slow way of an access, out of line. */
+struct pending_access {
+	u8 *jump;        /* rel32 of the conditional jump that leads here */
+	bool has_tag;    /* R11 is address minus tag: add it back */
+	bool write;      /* which tag */
+	struct site site;
+};
+
+/* A way out of the block, out of line. */
+struct pending_exit {
+	u8 *jump;
+	i64 target;      /* offset from the page's start; may lie outside of the page */
+	bool flags_in_host;
+	bool poll;       /* look for events first */
+	bool leave;      /* to C, whatever the target: events are waiting */
+};
+
+struct translator {
+	struct emitter e;
+	struct code_cache *cache;
+	struct cpu *cpu;
+	struct block *block;
+	u32 mode;        /* MODE_* and VARIANT_* */
+	bool code64;
+	bool flags_in_host; /* where the arithmetic flags are now; else in cpu->aflags */
+	const u8 *page_bytes; /* a copy of the page's code from `page_from` on */
+	unsigned page_from, page_to;
+
+	struct guest_insn insns[MAX_INSNS];
+	u32 live_in[MAX_INSNS], live_after[MAX_INSNS]; /* arithmetic flags */
+	unsigned count;
+
+	struct pending_site sites[MAX_SITES];
+	unsigned site_count;
+	struct pending_access accesses[MAX_STUBS];
+	unsigned access_count;
+	struct pending_exit exits[MAX_EXITS];
+	unsigned exit_count;
+	u8 *misses[MAX_EXITS * 2 + 4]; /* rel32s that go to the block's way to engine_far */
+	unsigned miss_count;
+	struct place places[MAX_INSNS];
+};
+
+#define CPU_OFFSET(member) ((u32)offsetof(struct cpu, member))
+#define RUNTIME(n) (CPU_OFFSET(runtime) + 8 * (n))
+#define SCRATCH(n) (CPU_OFFSET(scratch) + 8 * (n))
+#define GPR(n) (CPU_OFFSET(gpr) + 8 * (n))
+
+static inline bool is_stolen(unsigned reg)
+{
+	return reg == R10 || reg == R11;
+}
+
+static inline u32 cache_offset(const struct translator *t, const u8 *at)
+{
+	return at - t->cache->rw;
+}
+
+/* ---- flags.c ---- */
+void flags_save(struct translator *t);  /* host's to cpu->aflags, where they are not yet */
+void flags_load(struct translator *t);
+/* Before checks that clobber the host's flags. */
+void flags_guard(struct translator *t, unsigned i);
+/* Before the guest's instruction itself: what it reads or leaves alone must be in the host's. */
+void flags_before(struct translator *t, unsigned i);
+void flags_after(struct translator *t, unsigned i);
+void flags_liveness(struct translator *t);
+
+/* ---- memory.c: R11 becomes the host address of the operand ---- */
+void emit_operand_address(struct translator *t, unsigned i, i32 extra); /* R11: offset */
+void emit_access(struct translator *t, unsigned i, unsigned seg, unsigned size, bool read,
+	bool write);
+void emit_access_done(struct translator *t, unsigned i, bool write);
+void emit_stack_address(struct translator *t, i32 delta);
+void emit_stack_adjust(struct translator *t, i32 delta);
+/* LEA R10, site; the caller emits the jump and sets site->resume. */
+struct site *emit_site(struct translator *t, unsigned i, const struct insn *insn);
+
+/* ---- reencode.c ---- */
+struct encoding_slots {
+	u8 slot[SLOT_COUNT]; /* host register for each, INSN_NO_REG: as it was */
+	u8 mem_base;         /* host register that holds the address; INSN_NO_REG: no memory */
+};
+void reencode(struct translator *t, const struct guest_insn *g, const struct encoding_slots *slots);
+
+/* ---- exits.c ---- */
+void emit_exit(struct translator *t, i64 target); /* unconditional, from the main line */
+/* The conditional jump at `jump` leaves for target; out of line. */
+void emit_side_exit(struct translator *t, u8 *jump, i64 target, i64 from);
+void emit_far(struct translator *t);              /* R11: linear target, flags saved */
+void emit_page_address(struct translator *t, unsigned reg, i64 offset);
+void emit_pending(struct translator *t);          /* everything out of line */
+
+/* ---- insns.c ---- */
+void emit_insn(struct translator *t, unsigned i);
+
+/* ---- translate.c ---- */
+/*
+ * Translates the block at cpu's linear address `linear`, whose first byte lies at page and offset
+ * of RAM. Libc is used: the FPU must be parked. NULL: the cache is full; or the instruction's
+ * second page faulted, then *fault is set and cpu->fault says it.
+ */
+struct block *translate(struct translator *t, struct cpu *cpu, u32 page, u16 offset, u32 mode,
+	u64 linear, bool *fault);
+
+#endif
