@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT */
+/* What must be equal, and how a difference is shown. */
+#include "compare.h"
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static const char *const reg_names[16] = { "rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
+	"r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15" };
+
+struct text {
+	char *at;
+	size_t left;
+	bool any;
+};
+
+static void PRINTF(2, 3) say(struct text *text, const char *format, ...)
+{
+	va_list args;
+	int n;
+
+	text->any = true;
+	va_start(args, format);
+	n = vsnprintf(text->at, text->left, format, args);
+	va_end(args);
+	if (n > 0 && (size_t)n < text->left) {
+		text->at += n;
+		text->left -= (size_t)n;
+	}
+}
+
+static void differ(struct text *text, const char *name, u64 native, u64 soft)
+{
+	if (native != soft)
+		say(text, "  %-8s host %016llx  engine %016llx\n", name, (unsigned long long)native,
+			(unsigned long long)soft);
+}
+
+static u64 component(const u8 *xsave, unsigned number)
+{
+	u64 bv;
+
+	memcpy(&bv, xsave + 512, 8);
+	return bv >> number & 1;
+}
+
+static void differ_bytes(struct text *text, const char *name, unsigned index, const u8 *native,
+	const u8 *soft, size_t len)
+{
+	if (!memcmp(native, soft, len))
+		return;
+	say(text, "  %s%u\n    host  ", name, index);
+	for (size_t i = len; i-- > 0;)
+		say(text, "%02x", native[i]);
+	say(text, "\n    engine ");
+	for (size_t i = len; i-- > 0;)
+		say(text, "%02x", soft[i]);
+	say(text, "\n");
+}
+
+/* A component that XSTATE_BV says is in its initial state reads as that. */
+static const u8 *part(const u8 *xsave, unsigned number, size_t offset)
+{
+	static const u8 zero[1024];
+
+	return component(xsave, number) ? xsave + offset : zero;
+}
+
+static void differ_x87(struct text *text, const u8 *native, const u8 *soft)
+{
+	static const u8 initial[24] = { 0x7f, 0x03 };
+	static const u8 zero[128];
+	const u8 *a = component(native, 0) ? native : initial;
+	const u8 *b = component(soft, 0) ? soft : initial;
+	const u8 *a_regs = component(native, 0) ? native + 32 : zero;
+	const u8 *b_regs = component(soft, 0) ? soft + 32 : zero;
+	unsigned i;
+
+	differ(text, "fcw", a[0] | a[1] << 8, b[0] | b[1] << 8);
+	differ(text, "fsw", a[2] | a[3] << 8, b[2] | b[3] << 8);
+	differ(text, "ftw", a[4], b[4]);
+	/* FOP, FIP and FDP hold where the code was: not compared */
+	for (i = 0; i < 8; i++)
+		differ_bytes(text, "st", i, a_regs + 16 * i, b_regs + 16 * i, 10);
+}
+
+static void differ_vectors(struct text *text, const u8 *native, const u8 *soft,
+	const struct options *options)
+{
+	u32 a, b;
+	unsigned i;
+
+	memcpy(&a, native + 24, 4);
+	memcpy(&b, soft + 24, 4);
+	differ(text, "mxcsr", a, b);
+	for (i = 0; i < 16; i++)
+		differ_bytes(text, "xmm", i, part(native, 1, 160 + 16 * i), part(soft, 1, 160 + 16 * i),
+			16);
+	if (options->xfeatures & XCR0_AVX)
+		for (i = 0; i < 16; i++)
+			differ_bytes(text, "ymm high ", i, part(native, 2, 576 + 16 * i),
+				part(soft, 2, 576 + 16 * i), 16);
+	if (!options->avx512)
+		return;
+	for (i = 0; i < 8; i++) {
+		size_t at = options->xsave_offset[5] + 8 * i;
+		differ_bytes(text, "k", i, part(native, 5, at), part(soft, 5, at), 8);
+	}
+	for (i = 0; i < 16; i++) {
+		size_t at = options->xsave_offset[6] + 32 * i;
+		differ_bytes(text, "zmm high ", i, part(native, 6, at), part(soft, 6, at), 32);
+	}
+	for (i = 0; i < 16; i++) {
+		size_t at = options->xsave_offset[7] + 64 * i;
+		differ_bytes(text, "zmm", 16 + i, part(native, 7, at), part(soft, 7, at), 64);
+	}
+}
+
+bool results_differ(const struct sequence *seq, const struct result *native,
+	const struct result *soft, const struct options *options, char *buffer, size_t size)
+{
+	struct text text = { buffer, size, false };
+	const struct state *a = &native->state, *b = &soft->state;
+	/* RF is in the frame of a fault, not of a signal's trap on every kernel */
+	u64 flags = RFLAGS_ARITH | RFLAGS_DF | RFLAGS_TF | RFLAGS_NT | RFLAGS_AC | RFLAGS_ID |
+		    RFLAGS_IF | RFLAGS_IOPL;
+	unsigned i;
+
+	buffer[0] = 0;
+	if (a->vector == VECTOR_TIMEOUT)
+		return false;
+	differ(&text, "vector", a->vector, b->vector);
+	differ(&text, "rip", a->rip, b->rip);
+	if (a->vector == b->vector && a->vector == VEC_PF) {
+		u32 ignore = 0;
+
+		/* Linux says "protection" for all kernel addresses, to give no layout away */
+		if (a->cr2 >> 47)
+			ignore = PF_P;
+		differ(&text, "cr2", a->cr2, b->cr2);
+		differ(&text, "error", a->error | ignore, b->error | ignore);
+	} else if (a->vector == b->vector && a->vector != VEC_BP && a->vector != VEC_DB) {
+		differ(&text, "error", a->error, b->error);
+	}
+	for (i = 0; i < (seq->mode == MODE64 ? 16u : 8u); i++)
+		differ(&text, reg_names[i], a->gpr[i], b->gpr[i]);
+	differ(&text, "rflags", a->rflags & flags, b->rflags & flags);
+	differ_x87(&text, a->xsave, b->xsave);
+	differ_vectors(&text, a->xsave, b->xsave, options);
+	for (i = 0; i < RW_PAGES; i++) {
+		static const char *const names[RW_PAGES] = { "data+0000", "data+1000", "data+4000",
+			"data+6000", "data+7000" };
+		if (!memcmp(native->pages[i], soft->pages[i], PAGE_SIZE))
+			continue;
+		for (unsigned at = 0, shown = 0; at < PAGE_SIZE && shown < 4; at++) {
+			if (native->pages[i][at] == soft->pages[i][at])
+				continue;
+			say(&text, "  %s +%03x host %02x engine %02x\n", names[i], at,
+				native->pages[i][at], soft->pages[i][at]);
+			shown++;
+		}
+	}
+	return text.any;
+}
+
+void sequence_print(const struct sequence *seq)
+{
+	ZydisFormatter formatter;
+	unsigned i;
+
+	ZydisFormatterInit(&formatter, ZYDIS_FORMATTER_STYLE_INTEL);
+	printf("%s, class %s, data area at %llx (%s)\n",
+		seq->mode == MODE64 ? "64-bit" : seq->mode == MODE32 ? "32-bit" : "16-bit",
+		class_names[seq->class], (unsigned long long)layouts[seq->mode].data, data_page_kind);
+	for (i = 0; i < (seq->mode == MODE64 ? 16u : 8u); i++)
+		printf("  %-3s %016llx%s", reg_names[i], (unsigned long long)seq->in.gpr[i],
+			i % 4 == 3 ? "\n" : "");
+	printf("  rflags %llx\n", (unsigned long long)seq->in.rflags);
+	for (i = 0; i < seq->count; i++) {
+		const struct gen_insn *insn = &seq->insn[i];
+		ZydisDecodedInstruction decoded;
+		ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+		char text[128] = "?";
+		char hex[40];
+
+		for (unsigned j = 0; j < insn->len; j++)
+			sprintf(hex + 2 * j, "%02x", insn->bytes[j]);
+		if (ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoders[seq->mode], insn->bytes, insn->len,
+			    &decoded, operands)))
+			ZydisFormatterFormatInstruction(&formatter, &decoded, operands,
+				decoded.operand_count_visible, text, sizeof(text), seq->start[i], NULL);
+		printf("  %012llx  %-30s  %s\n", (unsigned long long)seq->start[i], hex, text);
+	}
+	printf("  %012llx  cc                              int3\n",
+		(unsigned long long)seq->start[seq->count]);
+}

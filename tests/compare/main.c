@@ -1,0 +1,437 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Runs the comparison: workers over parts of the range of seeds, each with a native child; what
+ * differs is made as short as it stays different, and printed with the command that repeats it.
+ */
+#include "compare.h"
+#include <errno.h>
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_JOBS 64
+#define MAX_FOUND 256
+#define STUCK_SECONDS 15
+
+struct worker {
+	pid_t pid;
+	u64 next, end; /* indices */
+	u64 at;        /* the index the engine is at */
+	u64 moved;     /* when `at` last changed, seconds */
+};
+
+/* Shared by all processes. */
+struct control {
+	struct worker workers[MAX_JOBS];
+	u64 compared, timeouts, instructions;
+	u64 vectors[32];
+	u64 by_class[CLASS_COUNT], bad_by_class[CLASS_COUNT];
+	unsigned found;
+	u64 found_at[MAX_FOUND];
+	struct sequence candidate;
+	char text[16384];
+};
+
+static struct options options = { .classes = BIT(CLASS_COUNT) - 1, .modes = 7, .max_insns = 16 };
+static u64 seed;
+static u64 first, count = 100000;
+static unsigned jobs, max_errors = 5;
+static bool native_only, no_shrink;
+static struct control *control;
+
+static void *shared(size_t size, int *fd)
+{
+	void *memory;
+
+	*fd = memfd_create("compare", MFD_CLOEXEC);
+	if (*fd < 0 || ftruncate(*fd, (off_t)size))
+		exit(3);
+	memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, *fd, 0);
+	if (memory == MAP_FAILED)
+		exit(3);
+	return memory;
+}
+
+static u64 seed_of(u64 index)
+{
+	struct rng rng = { seed ^ index * 0xd1342543de82ef95 };
+
+	return rng_next(&rng);
+}
+
+static u64 now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (u64)t.tv_sec;
+}
+
+static struct batch *new_batch(int *fd)
+{
+	struct batch *batch = shared((sizeof(struct batch) + PAGE_SIZE - 1) & PAGE_MASK, fd);
+
+	pool_init(batch->pool);
+	return batch;
+}
+
+static void count_result(const struct sequence *seq, const struct state *native)
+{
+	__atomic_fetch_add(&control->compared, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&control->by_class[seq->class], 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&control->instructions, seq->count, __ATOMIC_RELAXED);
+	if (native->vector == VECTOR_TIMEOUT)
+		__atomic_fetch_add(&control->timeouts, 1, __ATOMIC_RELAXED);
+	else if (native->vector < 32)
+		__atomic_fetch_add(&control->vectors[native->vector], 1, __ATOMIC_RELAXED);
+}
+
+static void note(u64 index, const struct sequence *seq)
+{
+	unsigned n = __atomic_fetch_add(&control->found, 1, __ATOMIC_RELAXED);
+
+	__atomic_fetch_add(&control->bad_by_class[seq->class], 1, __ATOMIC_RELAXED);
+	if (n < MAX_FOUND)
+		control->found_at[n] = index;
+}
+
+static _Noreturn void work(struct worker *worker)
+{
+	int fd;
+	struct batch *batch = new_batch(&fd);
+	struct native *native = native_start(batch, fd);
+	struct soft *soft = native_only ? NULL : soft_start(batch);
+	static struct result result;
+	static char text[16384];
+
+	while (worker->next < worker->end) {
+		u32 code_at = (u32)(worker->next * 7 % 61);
+		unsigned i;
+
+		batch->count = (unsigned)MIN((u64)BATCH, worker->end - worker->next);
+		for (i = 0; i < batch->count; i++) {
+			struct sequence *seq = &batch->sequences[i];
+
+			worker->at = worker->next + i;
+			sequence_generate(seq, &options, seed_of(worker->at));
+			sequence_layout(seq, code_at);
+			sequence_emit(seq, batch->code + code_at);
+			code_at += seq->code_len;
+		}
+		if (soft)
+			soft_load(soft, batch);
+		native_run(native);
+		for (i = 0; i < batch->count; i++) {
+			const struct sequence *seq = &batch->sequences[i];
+			const struct result *expected = &batch->native[i];
+
+			worker->at = worker->next + i;
+			worker->moved = now();
+			count_result(seq, &expected->state);
+			if (!soft || expected->state.vector == VECTOR_TIMEOUT)
+				continue;
+			soft_run(soft, seq, batch->pool, &result);
+			if (results_differ(seq, expected, &result, &options, text, sizeof(text)))
+				note(worker->at, seq);
+		}
+		worker->next += batch->count;
+	}
+	native_stop(native);
+	_exit(0);
+}
+
+static void start(struct worker *worker)
+{
+	pid_t pid;
+
+	worker->moved = now();
+	pid = fork();
+	if (pid < 0)
+		exit(3);
+	if (!pid)
+		work(worker);
+	worker->pid = pid;
+}
+
+/* A worker died or hangs in the engine: that is a finding, and the rest goes on in a new one. */
+static void recover(struct worker *worker, const char *why)
+{
+	static struct sequence seq;
+
+	fprintf(stderr, "sequence %llu: the engine %s\n", (unsigned long long)worker->at, why);
+	sequence_generate(&seq, &options, seed_of(worker->at));
+	note(worker->at, &seq);
+	worker->next = worker->at + 1;
+	if (control->found <= max_errors + 50 && worker->next < worker->end)
+		start(worker);
+	else
+		worker->pid = 0;
+}
+
+static void run_workers(void)
+{
+	unsigned running;
+
+	for (unsigned i = 0; i < jobs; i++) {
+		control->workers[i].next = first + count * i / jobs;
+		control->workers[i].end = first + count * (i + 1) / jobs;
+		control->workers[i].at = control->workers[i].next;
+		if (control->workers[i].next < control->workers[i].end)
+			start(&control->workers[i]);
+	}
+	do {
+		running = 0;
+		for (unsigned i = 0; i < jobs; i++) {
+			struct worker *worker = &control->workers[i];
+			int status;
+
+			if (!worker->pid)
+				continue;
+			running++;
+			if (waitpid(worker->pid, &status, WNOHANG) == worker->pid) {
+				worker->pid = 0;
+				if (WIFEXITED(status) && WEXITSTATUS(status) == 3)
+					exit(3);
+				if (WIFSIGNALED(status) || WEXITSTATUS(status))
+					recover(worker, "died");
+			} else if (now() - worker->moved > STUCK_SECONDS) {
+				kill(worker->pid, SIGKILL);
+				waitpid(worker->pid, NULL, 0);
+				recover(worker, "hangs");
+			}
+		}
+		usleep(20000);
+	} while (running);
+}
+
+enum verdict { SAME, DIFFERENT, CRASHED };
+
+/* One sequence, in a process of its own. */
+static enum verdict evaluate(const struct sequence *seq)
+{
+	pid_t pid;
+	int status;
+
+	control->candidate = *seq;
+	sequence_layout(&control->candidate, control->candidate.code_at);
+	pid = fork();
+	if (!pid) {
+		int fd;
+		struct batch *batch = new_batch(&fd);
+		struct native *native = native_start(batch, fd);
+		struct soft *soft = soft_start(batch);
+		static struct result result;
+		bool bad;
+
+		alarm(STUCK_SECONDS);
+		if (!freopen("/dev/null", "w", stderr))
+			_exit(3);
+		batch->count = 1;
+		batch->sequences[0] = control->candidate;
+		sequence_emit(&batch->sequences[0], batch->code + control->candidate.code_at);
+		soft_load(soft, batch);
+		native_run(native);
+		strcpy(control->text, "  the engine died or hung\n");
+		if (batch->native[0].state.vector == VECTOR_TIMEOUT)
+			_exit(0);
+		soft_run(soft, &batch->sequences[0], batch->pool, &result);
+		bad = results_differ(&batch->sequences[0], &batch->native[0], &result, &options,
+			control->text, sizeof(control->text));
+		native_stop(native);
+		_exit(bad);
+	}
+	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+		return SAME;
+	if (!WIFEXITED(status))
+		return CRASHED;
+	return WEXITSTATUS(status) ? DIFFERENT : SAME;
+}
+
+/* Without instruction i. False: it cannot go. */
+static bool drop(struct sequence *seq, unsigned i)
+{
+	if (seq->count <= 1)
+		return false;
+	memmove(&seq->insn[i], &seq->insn[i + 1], (seq->count - i - 1) * sizeof(seq->insn[0]));
+	seq->count--;
+	for (unsigned j = 0; j < seq->count; j++)
+		if (seq->insn[j].target != NO_TARGET && seq->insn[j].target > i)
+			seq->insn[j].target--;
+	return true;
+}
+
+static void report(u64 index)
+{
+	static struct sequence seq, shorter;
+	enum verdict verdict;
+	u32 code_at = (u32)(index * 7 % 61);
+
+	sequence_generate(&seq, &options, seed_of(index));
+	seq.code_at = code_at;
+	sequence_layout(&seq, code_at);
+	printf("\nsequence %llu: repeat with --seed 0x%llx --first %llu --count 1\n",
+		(unsigned long long)index, (unsigned long long)seed, (unsigned long long)index);
+	verdict = evaluate(&seq);
+	if (verdict == SAME) {
+		printf("  not on its own: it depends on what ran before\n");
+		sequence_print(&seq);
+		return;
+	}
+	for (int i = seq.count - 1; i >= 0 && !no_shrink; i--) {
+		enum verdict v;
+
+		shorter = seq;
+		if (!drop(&shorter, (unsigned)i))
+			break;
+		v = evaluate(&shorter);
+		if (v != SAME && (v == verdict)) {
+			seq = shorter;
+			i = MIN(i, seq.count);
+		}
+	}
+	sequence_layout(&seq, seq.code_at);
+	evaluate(&seq);
+	sequence_print(&seq);
+	fputs(control->text, stdout);
+	fflush(stdout);
+}
+
+static u32 parse_names(const char *list, const char *const *names, unsigned total, const char *what)
+{
+	char *copy = strdup(list), *save = NULL;
+	u32 mask = 0;
+
+	for (char *word = strtok_r(copy, ",", &save); word; word = strtok_r(NULL, ",", &save)) {
+		unsigned i;
+
+		for (i = 0; i < total && strcmp(word, names[i]); i++)
+			;
+		if (i == total) {
+			fprintf(stderr, "no %s \"%s\"; there are:", what, word);
+			for (i = 0; i < total; i++)
+				fprintf(stderr, " %s", names[i]);
+			fprintf(stderr, "\n");
+			exit(2);
+		}
+		mask |= 1u << i;
+	}
+	free(copy);
+	return mask;
+}
+
+static void usage(void)
+{
+	puts("compare [--seed N] [--first N] [--count N] [--class LIST] [--mode 64,32,16]\n"
+	     "        [--max-insns N] [--jobs N] [--errors N] [--no-shrink] [--native-only] [--list]\n"
+	     "\n"
+	     "Runs random instruction sequences on the host CPU and in the engine and compares.\n"
+	     "Exit status: 0 all the same, 1 something differs, 2 usage, 3 could not run.");
+}
+
+static void parse(int argc, char **argv)
+{
+	enum { SEED = 256, FIRST, COUNT, CLASSES_, MODES, INSNS, JOBS, ERRORS, SHRINK, NATIVE, LIST, HELP };
+	static const char *const mode_names[] = { "64", "32", "16" };
+	static const struct option longs[] = { { "seed", 1, NULL, SEED }, { "first", 1, NULL, FIRST },
+		{ "count", 1, NULL, COUNT }, { "class", 1, NULL, CLASSES_ }, { "mode", 1, NULL, MODES },
+		{ "max-insns", 1, NULL, INSNS }, { "jobs", 1, NULL, JOBS }, { "errors", 1, NULL, ERRORS },
+		{ "no-shrink", 0, NULL, SHRINK }, { "native-only", 0, NULL, NATIVE },
+		{ "list", 0, NULL, LIST }, { "help", 0, NULL, HELP }, { 0 } };
+	int c;
+
+	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		switch (c) {
+		case SEED:
+			seed = strtoull(optarg, NULL, 0);
+			break;
+		case FIRST:
+			first = strtoull(optarg, NULL, 0);
+			break;
+		case COUNT:
+			count = strtoull(optarg, NULL, 0);
+			break;
+		case CLASSES_:
+			options.classes = parse_names(optarg, class_names, CLASS_COUNT, "class");
+			break;
+		case MODES:
+			options.modes = parse_names(optarg, mode_names, 3, "mode");
+			break;
+		case INSNS:
+			options.max_insns = (unsigned)MIN(MAX(atoi(optarg), 1), 30);
+			break;
+		case JOBS:
+			jobs = (unsigned)atoi(optarg);
+			break;
+		case ERRORS:
+			max_errors = (unsigned)atoi(optarg);
+			break;
+		case SHRINK:
+			no_shrink = true;
+			break;
+		case NATIVE:
+			native_only = true;
+			break;
+		case LIST:
+			templates_init(true);
+			templates_print_counts();
+			exit(0);
+		case HELP:
+			usage();
+			exit(0);
+		default:
+			usage();
+			exit(2);
+		}
+	}
+}
+
+int main(int argc, char **argv)
+{
+	int fd;
+
+	seed = (u64)time(NULL) * 1000003 ^ (u64)getpid();
+	parse(argc, argv);
+	if (!jobs || jobs > MAX_JOBS)
+		jobs = (unsigned)MIN(MAX(sysconf(_SC_NPROCESSORS_ONLN), 1), MAX_JOBS);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	signal(SIGPIPE, SIG_IGN);
+	host_ask(&options);
+	if (!options.avx512)
+		options.classes &= ~(u32)BIT(CLASS_avx512);
+	if (!(options.xfeatures & XCR0_AVX))
+		options.classes &= ~(u32)(BIT(CLASS_avx) | BIT(CLASS_gather));
+	if (!options.ldt)
+		options.modes &= ~(u32)BIT(MODE16);
+	if (!options.classes || !options.modes) {
+		printf("nothing that this host has\n");
+		return 3;
+	}
+	templates_init(options.avx512);
+	control = shared(sizeof(*control), &fd);
+	printf("seed 0x%llx, %llu sequences, %u jobs\n", (unsigned long long)seed,
+		(unsigned long long)count, jobs);
+	fflush(stdout);
+	run_workers();
+
+	printf("%llu sequences of %llu instructions; ends by vector:",
+		(unsigned long long)control->compared, (unsigned long long)control->instructions);
+	for (unsigned i = 0; i < 32; i++)
+		if (control->vectors[i])
+			printf(" %u:%llu", i, (unsigned long long)control->vectors[i]);
+	printf(" none:%llu\n", (unsigned long long)control->timeouts);
+	for (unsigned i = 0; i < CLASS_COUNT; i++)
+		if (control->bad_by_class[i])
+			printf("%-11s %8llu of %llu differ\n", class_names[i],
+				(unsigned long long)control->bad_by_class[i],
+				(unsigned long long)control->by_class[i]);
+	for (unsigned i = 0; i < MIN(control->found, MIN(max_errors, (unsigned)MAX_FOUND)); i++)
+		report(control->found_at[i]);
+	printf("%u differ\n", control->found);
+	return control->found ? 1 : 0;
+}
