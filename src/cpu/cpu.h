@@ -232,9 +232,23 @@ static inline bool is_canonical(u64 address)
 }
 
 /* ---- faults: each records cpu->fault and returns OUTCOME_FAULT ---- */
-int cpu_fault(struct cpu *cpu, u8 vector);               /* no error code */
-int cpu_fault_code(struct cpu *cpu, u8 vector, u32 error);
-int cpu_fault_page(struct cpu *cpu, u64 address, u32 error);
+void cpu_raise(struct cpu *cpu, u8 vector, bool has_error, u32 error, u64 address);
+/* Inline, so that the compiler sees what they return. */
+static inline int cpu_fault(struct cpu *cpu, u8 vector) /* no error code */
+{
+	cpu_raise(cpu, vector, false, 0, 0);
+	return OUTCOME_FAULT;
+}
+static inline int cpu_fault_code(struct cpu *cpu, u8 vector, u32 error)
+{
+	cpu_raise(cpu, vector, true, error, 0);
+	return OUTCOME_FAULT;
+}
+static inline int cpu_fault_page(struct cpu *cpu, u64 address, u32 error)
+{
+	cpu_raise(cpu, VEC_PF, true, error, address);
+	return OUTCOME_FAULT;
+}
 
 /* ---- execution: exec.c ---- */
 /*

@@ -157,8 +157,19 @@ int tss_long_stack(struct cpu *cpu, unsigned cpl, unsigned ist, u32 ext, u64 *rs
 int stack_segment_check(struct cpu *cpu, u16 sel, unsigned cpl, u8 vector, u32 ext,
 	struct descriptor *desc);
 
-/* Checks and loads of a code segment that a far transfer goes to. */
+/* Whether a code segment may be entered at rip: limit or canonical form. 0 or #GP(0). */
 int code_target_check(struct cpu *cpu, const struct segment *cs, u64 rip);
+
+/* The code segment that RET or IRET goes back to, with all checks, APM3 RET (far). */
+int return_code_segment(struct cpu *cpu, u16 sel, struct segment *cs);
+/* And the stack segment, for a return to `cs` at level cpl. */
+int return_stack_segment(struct cpu *cpu, u16 sel, const struct segment *cs, unsigned cpl,
+	struct segment *ss);
+/* RSP as a return to SS of an outer level leaves it. */
+u64 return_stack_pointer(const struct cpu *cpu, const struct segment *cs, const struct segment *ss,
+	u64 rsp);
+/* n words of `size` bytes at `skip` above the stack's top, nothing popped. 0 or OUTCOME_FAULT. */
+int stack_peek(struct cpu *cpu, unsigned skip, unsigned n, unsigned size, u64 *words);
 
 /* Makes data segments that an outer level must not see null, APM2 4.6.2 and IRET, RET. */
 void segments_leave_inner(struct cpu *cpu);
@@ -171,9 +182,6 @@ enum task_source { TASK_JMP, TASK_CALL, TASK_IRET, TASK_EVENT };
  */
 int task_switch(struct cpu *cpu, const struct insn *insn, u16 sel, enum task_source source,
 	u64 next_rip, const struct event *event);
-
-/* A selector of a task gate or TSS descriptor met by a far transfer: privilege checked before. */
-int task_gate_selector(struct cpu *cpu, const struct descriptor *gate, u16 *sel);
 
 /* ---- event.c ---- */
 /* RFLAGS.IF or something else that held an event back was cleared: look soon if one is there. */

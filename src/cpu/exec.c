@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One instruction of enum op, executed in C: the table of handlers, and how each records a fault.
+ * One instruction of enum op, executed in C: the table of handlers, and how a fault is recorded.
  * The handlers themselves stand by subject in the other files of this folder.
  */
 #include "cpu/handlers.h"
@@ -23,27 +23,12 @@ int cpu_exec(struct cpu *cpu, const struct insn *insn)
 	return handlers[insn->op](cpu, insn);
 }
 
-int cpu_fault(struct cpu *cpu, u8 vector)
-{
-	cpu->fault = (struct fault){ .kind = FAULT_EXCEPTION, .vector = vector };
-	return OUTCOME_FAULT;
-}
-
-int cpu_fault_code(struct cpu *cpu, u8 vector, u32 error)
+void cpu_raise(struct cpu *cpu, u8 vector, bool has_error, u32 error, u64 address)
 {
 	cpu->fault = (struct fault){
-		.kind = FAULT_EXCEPTION, .vector = vector, .has_error = true, .error = error,
+		.kind = FAULT_EXCEPTION, .vector = vector, .has_error = has_error, .error = error,
+		.address = address, .linear_valid = vector == VEC_PF,
 	};
-	return OUTCOME_FAULT;
-}
-
-int cpu_fault_page(struct cpu *cpu, u64 address, u32 error)
-{
-	cpu->fault = (struct fault){
-		.kind = FAULT_EXCEPTION, .vector = VEC_PF, .has_error = true, .error = error,
-		.address = address, .linear_valid = true,
-	};
-	return OUTCOME_FAULT;
 }
 
 /* Rows that are an exception and nothing else. */
@@ -53,8 +38,35 @@ int exec_UD(struct cpu *cpu, const struct insn *insn)
 	return cpu_fault(cpu, VEC_UD);
 }
 
+/* Whether the opcode is an x87 instruction's or FWAIT, prefixes passed over. */
+static bool is_x87(const struct insn *insn)
+{
+	for (unsigned i = 0; i < insn->len; i++) {
+		u8 byte = insn->bytes[i];
+
+		switch (byte) {
+		case 0x26:
+		case 0x2e:
+		case 0x36:
+		case 0x3e:
+		case 0x64 ... 0x67:
+		case 0xf0:
+		case 0xf2:
+		case 0xf3:
+			continue;
+		}
+		if (insn->code_size == 8 && (byte & 0xf0) == 0x40)
+			continue;
+		return (byte & 0xf8) == 0xd8 || byte == 0x9b;
+	}
+	return false;
+}
+
+/* With EM set x87 is emulated by #NM, all that came later does not exist: APM2 3.1.1, table 8-7. */
 int exec_NM(struct cpu *cpu, const struct insn *insn)
 {
+	if ((cpu->cr0 & CR0_EM) && !is_x87(insn))
+		return cpu_fault(cpu, VEC_UD);
 	return cpu_fault(cpu, VEC_NM);
 }
 
