@@ -67,7 +67,8 @@ int exec_NM(struct cpu *cpu, const struct insn *insn)
 {
 	if ((cpu->cr0 & CR0_EM) && !is_x87(insn))
 		return cpu_fault(cpu, VEC_UD);
-	return cpu_fault(cpu, VEC_NM);
+	/* imm: an SSE instruction, to which CR0.EM means #UD, APM2 8.2.7 */
+	return cpu_fault(cpu, insn->imm && (cpu->cr0 & CR0_EM) ? VEC_UD : VEC_NM);
 }
 
 int exec_GP(struct cpu *cpu, const struct insn *insn)

@@ -656,8 +656,8 @@ static void check_state(const struct cpu *cpu, struct guest_insn *g,
 	const ZydisDecodedInstruction *z, u32 mode)
 {
 	enum fpu_need need = need_of_isa(z->meta.isa_set);
-	static const u32 bit[] = { [NEED_X87] = MODE_FPU, [NEED_SSE] = MODE_SSE,
-		[NEED_AVX] = MODE_AVX, [NEED_AVX512] = MODE_AVX512 };
+	static const u32 enabled[] = { [NEED_X87] = 0, [NEED_SSE] = MODE_SSE, [NEED_AVX] = MODE_AVX,
+		[NEED_AVX512] = MODE_AVX512 };
 
 	g->vector = need >= NEED_SSE || z->meta.isa_set == ZYDIS_ISA_SET_PENTIUMMMX;
 	if (need == NEED_ABSENT || !cpu_offers(cpu, z->meta.isa_set) ||
@@ -672,10 +672,12 @@ static void check_state(const struct cpu *cpu, struct guest_insn *g,
 	}
 	if (g->kind == KIND_EXEC || need == NEED_NONE)
 		return;
-	/* FXSAVE's and XSAVE's own handlers look at CR0 themselves. */
-	if (!(mode & bit[need])) {
+	/* FXSAVE's and XSAVE's own handlers look at CR0 themselves. APM2 8.2.8, APM1 4.12 */
+	if ((mode & enabled[need]) != enabled[need]) {
+		set_exec(g, OP_UD);
+	} else if (!(mode & MODE_FPU)) {
 		set_exec(g, OP_NM);
-		g->insn.imm = need - NEED_X87;
+		g->insn.imm = need == NEED_SSE; /* with CR0.EM that is #UD */
 	}
 }
 
