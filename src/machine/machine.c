@@ -89,12 +89,17 @@ void machine_request_reset(struct machine *machine)
 	kick_all(machine);
 }
 
-void machine_triple_fault(struct machine *machine)
+void machine_cpu_shutdown(struct cpu *cpu)
 {
-	if (machine->no_reboot)
-		machine_end(machine, END_TRIPLE_FAULT);
+	if (cpu->machine->no_reboot)
+		machine_end(cpu->machine, END_TRIPLE_FAULT);
 	else
-		machine_request_reset(machine);
+		machine_request_reset(cpu->machine);
+}
+
+bool machine_is_leaving(const struct machine *machine)
+{
+	return __atomic_load_n(&machine->leaving, __ATOMIC_ACQUIRE);
 }
 
 static bool has_ended(const struct machine *machine)

@@ -29,7 +29,7 @@ struct machine {
 	enum machine_end end;
 	int debug_exit_value;
 	bool no_reboot;
-	u32 leaving;             /* set with end, or for a reset: what engine_run() looks at */
+	u32 leaving;             /* set with end, or for a reset: machine_is_leaving() */
 	u32 sleeping[256];       /* futexes: the vCPU of that id waits in machine_wait() */
 	pthread_t threads[256];  /* of the vCPUs */
 	unsigned thread_count;
@@ -61,24 +61,11 @@ int machine_new(struct machine **machine, const struct machine_config *config,
 enum machine_end machine_run(struct machine *machine);
 void machine_free(struct machine *machine);
 
-/* True: engine_run() shall return, the VM ends or all of it is reset. Any thread, no lock. */
-static inline bool machine_leaving(const struct machine *machine)
-{
-	return __atomic_load_n(&machine->leaving, __ATOMIC_ACQUIRE);
-}
-
 /* Any thread, with or without the lock. The first end wins; the loop wakes, the vCPUs leave. */
 void machine_end(struct machine *machine, enum machine_end how);
 /* A guest asked for a reset (port 92h, CF9h, triple fault): the vCPUs leave engine_run() at their
  * next boundary, then the loop's thread resets all. Any thread. With no_reboot the machine ends. */
 void machine_request_reset(struct machine *machine);
-/* A vCPU has shut down (triple fault): the machine ends or is reset. Any thread. */
-void machine_triple_fault(struct machine *machine);
-void machine_lock(struct machine *machine);
-void machine_unlock(struct machine *machine);
-/* Makes a vCPU look at its events: sets exit_request and wakes it if it sleeps. Any thread. */
-void machine_kick(struct cpu *cpu);
-/* Called by a halted vCPU without the lock: returns when kicked. */
-void machine_wait(struct cpu *cpu);
+/* machine_lock(), machine_kick() and what else a vCPU needs are declared in cpu/cpu.h. */
 
 #endif
