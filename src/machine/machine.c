@@ -153,21 +153,6 @@ static void *vcpu_main(void *arg)
 	return NULL;
 }
 
-/* ---- what a vCPU asks ---- */
-
-bool machine_is_leaving(const struct machine *machine)
-{
-	return machine_leaving(machine);
-}
-
-void machine_cpu_shutdown(struct cpu *cpu)
-{
-	if (cpu->machine->no_reboot)
-		machine_end(cpu->machine, END_TRIPLE_FAULT);
-	else
-		machine_request_reset(cpu->machine);
-}
-
 /* ---- what the board asks ---- */
 
 static unsigned current_cpu(void *arg)
