@@ -36,7 +36,7 @@ static void nearest(void **state)
 	assert_string_equal(nearest_name("--kernle", names), "--kernel");
 	assert_string_equal(nearest_name("--mem", names), "--memory");
 	assert_string_equal(nearest_name("-memory", names), "--memory");
-	assert_string_equal(nearest_name("--initramfs", names), "--initrd");
+	assert_string_equal(nearest_name("--initram", names), "--initrd");
 	assert_null(nearest_name("--frobnicate", names));
 	assert_null(nearest_name("", names));
 	assert_null(nearest_name("--an-option-that-is-longer-than-any-name-there-is", names));
