@@ -96,17 +96,6 @@ int exec_STR(struct cpu *cpu, const struct insn *insn)
 	return store_selector(cpu, insn, TR, VIRT_TR_READ);
 }
 
-int exec_SMSW(struct cpu *cpu, const struct insn *insn)
-{
-	if (umip_forbids(cpu))
-		return cpu_fault_gp0(cpu);
-	if (cpu_intercepted(cpu, insn, VIRT_CR_READ, 0, INSN_NO_REG))
-		return OUTCOME_JUMP;
-	if (operand_write_rm(cpu, insn, insn->is_mem ? 2 : insn->opsize, cpu->cr0))
-		return OUTCOME_FAULT;
-	return OUTCOME_NEXT;
-}
-
 /*
  * What LLDT and LTR share: the selector must name a present descriptor of one of the types in the
  * GDT, 16 bytes long in 64-bit mode.
