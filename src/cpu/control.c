@@ -6,7 +6,7 @@
  * Exceptions that need no memory come before the hypervisor's intercept, APM2 15.7; the value's own
  * checks come after it.
  */
-#include "cpu/handlers.h"
+#include "cpu/descriptor.h"
 #include "cpu/tlb.h"
 
 #define CR0_EXIST (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | \
@@ -198,6 +198,7 @@ static int write_cr8(struct cpu *cpu, u64 value)
 	if (cpu->virtual_tpr) {
 		cpu->cr8_shadow = value;
 		cpu->virt_pending = true;
+		cpu_events_unmasked(cpu);
 	} else if (cpu->intc_ops) {
 		cpu_park_fpu(cpu);
 		machine_lock(cpu->machine);
@@ -265,7 +266,7 @@ int exec_MOV_TO_CR(struct cpu *cpu, const struct insn *insn)
 	case 4:
 		return cpu_write_cr4(cpu, value);
 	default:
-		return write_cr8(cpu, value);
+		return write_cr8(cpu, value) ? OUTCOME_FAULT : cpu_end_block(cpu, insn);
 	}
 }
 
@@ -362,7 +363,7 @@ int exec_MOV_TO_DR(struct cpu *cpu, const struct insn *insn)
 		cpu->dr7 = (value & (MASK(31, 16) | DR7_GD | DR7_LE_GE | DR7_ENABLE)) | DR7_FIXED1;
 		cpu_mode_update(cpu);
 	}
-	return OUTCOME_NEXT;
+	return cpu_end_block(cpu, insn);
 }
 
 /* ---- invalidation, APM2 5.5 ---- */

@@ -191,6 +191,7 @@ struct cpu {
 	u64 host_xcr0;          /* what of it the guest may have: x87, SSE, AVX, AVX-512 */
 	u64 fpu_fip, fpu_fdp;   /* error pointers the guest itself loaded, see fpu.c */
 	u16 fpu_fop;
+	u32 mxcsr_mask;         /* bits of MXCSR that exist */
 	struct cpuid_table *cpuid;
 	struct cpu_stats stats;
 };

@@ -169,7 +169,7 @@ static void add(struct cpuid_table *table, u32 leaf, u32 subleaf, u32 eax, u32 e
 }
 
 /* Features of leaf 1. Named here is all that a guest may get. */
-#define F1_EDX_ALWAYS (BIT(0) | MASK(6, 2) | MASK(9, 7) | MASK(17, 11) | BIT(19) | MASK(26, 23))
+#define F1_EDX_ALWAYS (MASK(6, 0) | MASK(9, 7) | MASK(17, 11) | BIT(19) | MASK(26, 23))
 #define F1_ECX_V2 (BIT(0) | BIT(9) | BIT(13) | BIT(19) | BIT(20) | BIT(23))
 #define F1_ECX_EMULATED (BIT(17) | BIT(21) | BIT(24) | BIT(31))
 /* PCLMULQDQ MOVBE AES RDRAND */
@@ -406,8 +406,9 @@ static void add_extended_amd(struct cpuid_table *table, enum nested_vendor neste
 			MASK(7, 0) | BIT(10) | BIT(12) | BIT(15) | BIT(16));
 	add_caches(table, EXTENDED + 0x1d, cpus);
 	add(table, EXTENDED + 0x1e, 0, 0, 0, 0, 0);
-	/* LFENCE serializes, automatic IBRS, SRSO_NO; TSA_SQ_NO, TSA_L1_NO */
-	add(table, EXTENDED + 0x21, 0, BIT(2) | BIT(8) | BIT(29), 0, MASK(2, 1), 0);
+	/* LFENCE serializes, null selectors clear the base, automatic IBRS, SRSO_NO; TSA_SQ_NO,
+	 * TSA_L1_NO */
+	add(table, EXTENDED + 0x21, 0, BIT(2) | BIT(6) | BIT(8) | BIT(29), 0, MASK(2, 1), 0);
 }
 
 static void add_extended(struct cpuid_table *table, enum nested_vendor nested, unsigned cpus)
