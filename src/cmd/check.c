@@ -66,6 +66,21 @@ static int open_disks(struct run_options *o)
 	return 0;
 }
 
+/* Asks the host for the memory and gives it back at once. */
+static int check_memory(struct run_options *o)
+{
+	struct ram ram;
+	int error = ram_new(&ram, o->board.memory);
+
+	if (!error) {
+		ram_free(&ram);
+		return 0;
+	}
+	snprintf(o->problem, sizeof(o->problem), "--memory: the host cannot give %llu MiB (%s); ask "
+		"for less", (unsigned long long)(o->board.memory / MIB), strerror(-error));
+	return -1;
+}
+
 int run_options_check(struct run_options *o)
 {
 	if (!o->source.kernel.path) {
@@ -78,7 +93,7 @@ int run_options_check(struct run_options *o)
 	for (unsigned i = 0; i < o->source.module_count; i++)
 		if (open_file(o, &o->modules[i].file))
 			return -1;
-	if (check_image(o))
+	if (check_image(o) || check_memory(o))
 		return -1;
 	return open_disks(o);
 }

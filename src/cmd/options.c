@@ -137,7 +137,7 @@ static int add_forward(struct run_options *o, const char *text)
 			BOARD_FORWARDS_MAX);
 	wrong = net_user_parse_forward(&o->board.forwards[o->board.forward_count], text);
 	if (wrong)
-		return fail(o, "--net hostfwd=%.100s: %s; give tcp:ADDR:PORT-:PORT", text, wrong);
+		return fail(o, "--net hostfwd=%.100s: %s", text, wrong);
 	o->board.forward_count++;
 	return 0;
 }
@@ -175,7 +175,7 @@ static int set_rng(struct run_options *o, const char *value)
 
 static int set_serial(struct run_options *o, const char *value)
 {
-	o->serial = value;
+	o->machine.serial = value;
 	if (strcmp(value, "stdio") && !(!strncmp(value, "file:", 5) && value[5]) &&
 	    !(!strncmp(value, "unix:", 5) && value[5]))
 		return fail(o, "--serial %.100s: is not known; give stdio, file:PATH or unix:PATH",
@@ -323,8 +323,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 	o->board = (struct board_config){ .memory = MEMORY_DEFAULT, .cpus = 1,
 		.source = &o->source };
 	o->machine = (struct machine_config){ .board = &o->board,
-		.code_cache = CODE_CACHE_DEFAULT };
-	o->serial = "stdio";
+		.serial = "stdio", .code_cache = CODE_CACHE_DEFAULT };
 
 	for (int i = 0; i < argc; i++) {
 		const char *word = argv[i];

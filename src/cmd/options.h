@@ -18,7 +18,6 @@ struct run_options {
 	char *module_text[MODULES_MAX]; /* copies of what was cut at its comma, to be freed */
 	char *disk_text[BOARD_DISKS_MAX];
 	bool disk_read_only[BOARD_DISKS_MAX];
-	const char *serial;
 	bool stats, help;
 	char problem[PROBLEM_LEN]; /* one line: the option, what is wrong, what to do */
 };

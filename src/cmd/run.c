@@ -7,7 +7,6 @@
 #include "base/log.h"
 #include "cmd/options.h"
 #include "cmd/stats.h"
-#include "machine/console.h"
 
 #define EXIT_OTHER 1
 #define EXIT_USAGE 2
@@ -33,12 +32,6 @@ static int run(struct run_options *options)
 	struct machine *machine;
 	int status;
 
-	if (console_open(&options->machine.console, options->serial, options->problem)) {
-		for (unsigned i = 0; i < options->board.disk_count; i++)
-			disk_close(&options->board.disks[i]);
-		message("%s", options->problem);
-		return EXIT_USAGE;
-	}
 	if (machine_new(&machine, &options->machine, options->problem)) {
 		message("%s", options->problem);
 		/* A line that names an option is about the command line */

@@ -264,7 +264,6 @@ static int make_board(struct machine *machine, const struct board_config *config
 	error = board_new(&machine->board, config, &host, problem);
 	if (error)
 		return error;
-	console_attach(machine->console, machine, &machine->board->com1);
 	machine_lock(machine);
 	reset_all(machine);
 	machine_unlock(machine);
@@ -301,7 +300,13 @@ static int make(struct machine *machine, const struct machine_config *config,
 	for (unsigned i = 0; !error && i < machine->cpu_count; i++)
 		error = engine_new(&machine->cpus[i]->engine, machine->cpus[i],
 			config->code_cache);
-	return error ? error : watch_signals(machine);
+	error = error ? error : watch_signals(machine);
+	/* Last: it may create a file, which shall not be where something else is wrong */
+	if (!error)
+		error = console_open(&machine->console, config->serial, problem);
+	if (!error)
+		console_attach(machine->console, machine, &machine->board->com1);
+	return error;
 }
 
 int machine_new(struct machine **result, const struct machine_config *config,
@@ -316,7 +321,6 @@ int machine_new(struct machine **result, const struct machine_config *config,
 		return -ENOMEM;
 	machine->signal_fd = -1;
 	machine->ram.fd = -1;
-	machine->console = config->console;
 	pthread_mutex_init(&machine->lock, NULL);
 	pthread_cond_init(&machine->reset_done, NULL);
 	error = make(machine, config, problem);

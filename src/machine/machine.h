@@ -45,7 +45,7 @@ struct machine {
 struct machine_config {
 	const struct board_config *board;
 	enum nested_vendor nested;
-	struct console *console; /* already open; the machine owns it from now on */
+	const char *serial; /* where the serial port leads, see machine/console.h */
 	u64 code_cache; /* bytes */
 	bool no_reboot;
 };

@@ -178,7 +178,7 @@ static void defaults(void **state)
 	assert_int_equal(o->board.cpus, 1);
 	assert_int_equal(o->machine.nested, NESTED_OFF);
 	assert_int_equal(o->machine.code_cache, 128 * MIB);
-	assert_string_equal(o->serial, "stdio");
+	assert_string_equal(o->machine.serial, "stdio");
 	assert_false(o->board.net || o->board.rng || o->board.debug_exit);
 	/* Without a kernel there is nothing to run */
 	assert_int_equal(run_options_check(o), -1);
