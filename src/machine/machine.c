@@ -312,6 +312,7 @@ static int make(struct machine *machine, const struct machine_config *config,
 int machine_new(struct machine **result, const struct machine_config *config,
 	char problem[MACHINE_PROBLEM_LEN])
 {
+	pthread_mutexattr_t recursive;
 	struct machine *machine = calloc(1, sizeof(*machine));
 	int error;
 
@@ -321,7 +322,10 @@ int machine_new(struct machine **result, const struct machine_config *config,
 		return -ENOMEM;
 	machine->signal_fd = -1;
 	machine->ram.fd = -1;
-	pthread_mutex_init(&machine->lock, NULL);
+	/* Recursive: a reset, which holds it, runs what a guest's WRMSR runs and what takes it too */
+	pthread_mutexattr_init(&recursive);
+	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&machine->lock, &recursive);
 	pthread_cond_init(&machine->reset_done, NULL);
 	error = make(machine, config, problem);
 	if (error) {
