@@ -63,13 +63,18 @@ static void set_writable(struct pci_device *device, unsigned offset, unsigned si
 
 /* ---- base address registers ---- */
 
+static bool takes_no_quadword(const struct pci_bar *bar)
+{
+	return bar->ops->sizes && !(bar->ops->sizes & 8);
+}
+
 /* What the space calls: a BAR stands for its device, so that two of one device stay apart even
  * when the guest lays them over each other. */
 static u64 bar_read(void *opaque, u64 offset, unsigned size)
 {
 	struct pci_bar *bar = opaque;
 
-	if (size == 8 && !(bar->ops->sizes & 8)) {
+	if (size == 8 && takes_no_quadword(bar)) {
 		u64 low = bar_read(bar, offset, 4);
 		return low | bar_read(bar, offset + 4, 4) << 32;
 	}
@@ -80,7 +85,7 @@ static void bar_write(void *opaque, u64 offset, unsigned size, u64 value)
 {
 	struct pci_bar *bar = opaque;
 
-	if (size == 8 && !(bar->ops->sizes & 8)) {
+	if (size == 8 && takes_no_quadword(bar)) {
 		bar_write(bar, offset, 4, (u32)value);
 		bar_write(bar, offset + 4, 4, value >> 32);
 		return;
