@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A small load in eight parts that every level runs: integers, memory, hashing, floating point,
+ * system calls, forks, page faults, a pipe between two processes. Prints seconds for each, and
+ * their sum. The argument names the level in what is printed.
+ */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static double now(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+/* What the loops compute goes here, so that none of them is optimized away. */
+static volatile uint64_t sink;
+
+static void sieve(void)
+{
+	const uint32_t limit = 20000000;
+	uint8_t *composite = calloc(limit + 1, 1);
+	uint64_t count = 0;
+
+	if (!composite)
+		exit(1);
+	for (uint32_t i = 2; i <= limit; i++) {
+		if (composite[i])
+			continue;
+		count++;
+		for (uint64_t j = (uint64_t)i * i; j <= limit; j += i)
+			composite[j] = 1;
+	}
+	free(composite);
+	sink += count;
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void sort(void)
+{
+	const size_t count = 1500000;
+	uint32_t *values = malloc(count * sizeof(*values)), x = 12345;
+
+	if (!values)
+		exit(1);
+	for (size_t i = 0; i < count; i++) {
+		x = x * 1664525 + 1013904223;
+		values[i] = x;
+	}
+	qsort(values, count, sizeof(*values), compare);
+	sink += values[count / 2];
+	free(values);
+}
+
+/* A mixing function in the manner of hashes: rotates, adds and xors over a buffer. */
+static void hash(void)
+{
+	static uint32_t buffer[1 << 18];
+	uint32_t a = 1, b = 2, c = 3, d = 4;
+
+	for (int round = 0; round < 48; round++)
+		for (size_t i = 0; i < sizeof(buffer) / sizeof(buffer[0]); i++) {
+			a += buffer[i] ^ (b << 7 | b >> 25);
+			b ^= a + (c << 13 | c >> 19);
+			c += b ^ (d << 17 | d >> 15);
+			d ^= c + a;
+			buffer[i] = d;
+		}
+	sink += d;
+}
+
+static void matmul(void)
+{
+	enum { N = 320 };
+	static double a[N][N], b[N][N], c[N][N];
+	double sum = 0;
+
+	for (int i = 0; i < N; i++)
+		for (int j = 0; j < N; j++) {
+			a[i][j] = i * 0.5 + j;
+			b[i][j] = i - j * 0.25;
+		}
+	for (int i = 0; i < N; i++)
+		for (int k = 0; k < N; k++)
+			for (int j = 0; j < N; j++)
+				c[i][j] += a[i][k] * b[k][j];
+	for (int i = 0; i < N; i++)
+		sum += c[i][N - 1 - i];
+	sink += (uint64_t)sum;
+}
+
+static void system_calls(void)
+{
+	for (int i = 0; i < 1000000; i++)
+		sink += (uint64_t)syscall(SYS_getppid);
+}
+
+static void forks(void)
+{
+	for (int i = 0; i < 1000; i++) {
+		pid_t pid = fork();
+
+		if (!pid)
+			_exit(0);
+		waitpid(pid, NULL, 0);
+	}
+}
+
+static void page_faults(void)
+{
+	const size_t size = 64u << 20;
+
+	for (int round = 0; round < 3; round++) {
+		char *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+			0);
+
+		if (memory == MAP_FAILED)
+			exit(1);
+		for (size_t i = 0; i < size; i += 4096)
+			memory[i] = 1;
+		munmap(memory, size);
+	}
+}
+
+static void pipes(void)
+{
+	int there[2], back[2];
+	char byte = 0;
+	pid_t pid;
+
+	if (pipe(there) || pipe(back))
+		exit(1);
+	pid = fork();
+	if (!pid) {
+		close(there[1]);
+		while (read(there[0], &byte, 1) == 1)
+			if (write(back[1], &byte, 1) != 1)
+				_exit(1);
+		_exit(0);
+	}
+	close(there[0]);
+	for (int i = 0; i < 50000; i++)
+		if (write(there[1], &byte, 1) != 1 || read(back[0], &byte, 1) != 1)
+			exit(1);
+	close(there[1]);
+	waitpid(pid, NULL, 0);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct {
+		const char *name;
+		void (*run)(void);
+	} parts[] = { { "sieve", sieve }, { "sort", sort }, { "hash", hash }, { "matmul", matmul },
+		{ "syscall", system_calls }, { "fork", forks }, { "pagefault", page_faults },
+		{ "pipe", pipes } };
+	const char *level = argc > 1 ? argv[1] : "host";
+	double total = 0;
+	cpu_set_t one;
+
+	/* one CPU, as the guests have */
+	CPU_ZERO(&one);
+	CPU_SET(0, &one);
+	sched_setaffinity(0, sizeof(one), &one);
+	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+		double start = now(), took;
+
+		parts[i].run();
+		took = now() - start;
+		total += took;
+		printf("%s: work %s %.3f\n", level, parts[i].name, took);
+		fflush(stdout);
+	}
+	printf("%s: work total %.3f\n", level, total);
+	return 0;
+}

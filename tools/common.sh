@@ -1,0 +1,53 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+# What the scripts share. Sourced, never run. Everything that is fetched or made for tests lives in
+# $cache, outside the tree; a thing there is complete or absent, since it is renamed into place.
+set -euo pipefail
+
+# shellcheck disable=SC2034 # for those who source this
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/nestbox
+
+say() { printf '%s\n' "$*" >&2; }
+fail() {
+	say "$(basename "$0"): $*"
+	exit 1
+}
+
+# Runs a command as root: by sudo when we are not.
+as_root() {
+	if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi
+}
+
+# A directory that goes away with the script.
+scratch_dir() {
+	mkdir -p "$cache"
+	scratch=$(mktemp -d "$cache/tmp.XXXXXX")
+	trap 'chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch" 2>/dev/null || as_root rm -rf "$scratch"' EXIT
+}
+
+# True when FILE is there and no older than each of the others.
+fresh() {
+	local file=$1 other
+	shift
+	[ -e "$file" ] || return 1
+	for other; do
+		[ ! "$other" -nt "$file" ] || return 1
+	done
+}
+
+# Puts a program and the shared libraries that it needs below a directory, at their own paths.
+copy_program() {
+	local to=$1 program=$2 lib
+	install -D "$program" "$to$program"
+	ldd "$program" 2>/dev/null | grep -o '/[^ ]*' | while read -r lib; do
+		[ -e "$to$lib" ] || install -D "$lib" "$to$lib"
+	done
+}
+
+# The tree below a directory as an uncompressed initrd: nothing is faster to unpack in a guest.
+pack_initrd() {
+	(cd "$1" && find . -mindepth 1 -print0 | LC_ALL=C sort -z |
+		cpio --quiet --null --create --format=newc --owner=0:0) >"$2.new"
+	mv "$2.new" "$2"
+}

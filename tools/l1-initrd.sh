@@ -1,0 +1,45 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# Makes the initrd of L1: busybox, Debian's KVM modules and QEMU with what they need, and L2's
+# kernel and initrd. Prints its path.
+# shellcheck source=tools/common.sh
+. "$(dirname "$0")/common.sh"
+
+out=$cache/l1.cpio
+kernel=$("$root/tools/kernel.sh")
+tiny=$("$root/tools/tiny-initrd.sh")
+qemu=$(command -v qemu-system-x86_64) || fail "qemu-system-x86_64 is missing: tools/setup.sh test"
+
+# The files of a module and of all that it depends on, in the order to load them: each names what
+# it needs in its own text.
+modules_of() {
+	local file needed
+	file=$(find "$kernel/lib/modules" -name "$1.ko" -o -name "${1//_/-}.ko" | head -n 1)
+	[ -n "$file" ] || fail "the kernel package has no module $1"
+	for needed in $(tr '\0' '\n' <"$file" | sed -n 's/^depends=//p' | tr ',' ' '); do
+		modules_of "$needed"
+	done
+	echo "$file"
+}
+
+if ! fresh "$out" "$kernel/vmlinuz" "$tiny" "$qemu" "$root/tools/initrd/l1-init" "$0"; then
+	scratch_dir
+	tree=$scratch/tree
+	mkdir -p "$tree"/{bin,boot,dev,proc,sys,tmp,lib/modules,usr/bin,usr/share}
+	install "$(command -v busybox)" "$tree/bin/busybox"
+	install "$root/tools/initrd/l1-init" "$tree/init"
+	install -m 644 "$kernel/vmlinuz" "$tree/boot/vmlinuz"
+	install -m 644 "$tiny" "$tree/boot/l2.cpio"
+	gcc -O2 -static -o "$tree/work" "$root/bench/work.c" -lm
+	for module in $(modules_of kvm-amd | awk '!seen[$0]++'); do
+		install -m 644 "$module" "$tree/lib/modules/"
+		echo "/lib/modules/$(basename "$module")" >>"$tree/modules.list"
+	done
+	copy_program "$tree" "$qemu"
+	for rom in seabios/bios-256k.bin seabios/bios.bin qemu/linuxboot.bin qemu/linuxboot_dma.bin \
+		qemu/kvmvapic.bin qemu/multiboot.bin; do
+		install -D -m 644 "/usr/share/$rom" "$tree/usr/share/$rom"
+	done
+	pack_initrd "$tree" "$out"
+fi
+echo "$out"
