@@ -136,6 +136,14 @@ int exec_INVD(struct cpu *cpu, const struct insn *insn)
 	return cpu_intercepted(cpu, insn, VIRT_INVD, 0, 0) ? OUTCOME_JUMP : OUTCOME_NEXT;
 }
 
+/* Comes here only inside a guest: whether it exits is for the filter to say, APM2 15.14.4. */
+int exec_PAUSE(struct cpu *cpu, const struct insn *insn)
+{
+	if (cpu_intercepted(cpu, insn, VIRT_PAUSE, 0, 0))
+		return OUTCOME_JUMP;
+	return OUTCOME_NEXT;
+}
+
 int exec_MONITOR(struct cpu *cpu, const struct insn *insn)
 {
 	return cpu_fault(cpu, VEC_UD);
