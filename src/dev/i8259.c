@@ -65,7 +65,7 @@ static int requesting_pin(const struct i8259 *pic, unsigned which)
 	if (chip->special_mask)
 		in_service &= (u8)~chip->imr;
 	/* Special fully nested mode: the slave in service lets its higher requests through. */
-	if (which == MASTER && (chip->icw4 & ICW4_SFNM))
+	if (which == MASTER && (chip->icw4 & ICW4_SFNM) && pin_at(chip, order) == CASCADE)
 		in_service &= (u8)~(1u << CASCADE);
 	return order < priority_of(chip, in_service) ? (int)pin_at(chip, order) : -1;
 }
