@@ -214,6 +214,7 @@ static enum fpu_need need_of_isa(ZydisISASet isa)
 	case ZYDIS_ISA_SET_PCLMULQDQ:
 	case ZYDIS_ISA_SET_SHA:
 	case ZYDIS_ISA_SET_GFNI:
+	case ZYDIS_ISA_SET_SSE4A:
 		return NEED_SSE;
 	case ZYDIS_ISA_SET_AVX:
 	case ZYDIS_ISA_SET_AVX2:
@@ -289,6 +290,7 @@ static bool cpu_offers(const struct cpu *cpu, ZydisISASet isa)
 	case ZYDIS_ISA_SET_BMI1: return cpu_has(cpu, 7, 1, 3);
 	case ZYDIS_ISA_SET_BMI2: return cpu_has(cpu, 7, 1, 8);
 	case ZYDIS_ISA_SET_SHA: return cpu_has(cpu, 7, 1, 29);
+	case ZYDIS_ISA_SET_SSE4A: return cpu_has(cpu, 0x80000001, 2, 6);
 	case ZYDIS_ISA_SET_AES: return cpu_has(cpu, 1, 2, 25);
 	case ZYDIS_ISA_SET_PCLMULQDQ: return cpu_has(cpu, 1, 2, 1);
 	case ZYDIS_ISA_SET_MOVBE: return cpu_has(cpu, 1, 2, 22);
