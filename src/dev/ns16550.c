@@ -156,7 +156,8 @@ static void flush_tx(struct ns16550 *uart)
 	if (!uart->tx_len)
 		return;
 	if (uart->output)
-		taken = MIN(uart->output(uart->arg, uart->tx, uart->tx_len), uart->tx_len);
+		taken = uart->output(uart->arg, uart->tx, uart->tx_len);
+	taken = MIN(taken, uart->tx_len);
 	memmove(uart->tx, uart->tx + taken, uart->tx_len - taken);
 	uart->tx_len -= taken;
 	tx_status(uart);
