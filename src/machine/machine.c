@@ -107,11 +107,13 @@ static bool has_ended(const struct machine *machine)
 	return __atomic_load_n(&machine->end, __ATOMIC_SEQ_CST) != END_NONE;
 }
 
-/* All vCPUs are parked, the lock is held: power-on state everywhere. */
+/* All vCPUs are parked, the lock is not held: power-on state everywhere. */
 static void reset_all(struct machine *machine)
 {
+	/* Takes the lock itself where the TSC moves the local APIC's timer */
 	for (unsigned i = 0; i < machine->cpu_count; i++)
 		cpu_reset(machine->cpus[i]);
+	machine_lock(machine);
 	if (board_reset(machine->board)) {
 		message("%s", machine->board->boot.problem);
 		machine_end(machine, END_FAILED);
@@ -120,6 +122,7 @@ static void reset_all(struct machine *machine)
 	/* An end that came meanwhile had set it too */
 	if (has_ended(machine))
 		__atomic_store_n(&machine->leaving, 1, __ATOMIC_SEQ_CST);
+	machine_unlock(machine);
 }
 
 /* A vCPU left engine_run(). True: it shall go on after a reset; false: the VM has ended. */
@@ -130,9 +133,11 @@ static bool meet_for_reset(struct machine *machine)
 	machine_lock(machine);
 	generation = machine->generation;
 	if (!has_ended(machine) && ++machine->parked == machine->cpu_count) {
+		machine_unlock(machine);
+		reset_all(machine);
+		machine_lock(machine);
 		machine->parked = 0;
 		machine->generation++;
-		reset_all(machine);
 		pthread_cond_broadcast(&machine->reset_done);
 	}
 	while (!has_ended(machine) && machine->generation == generation)
@@ -264,9 +269,7 @@ static int make_board(struct machine *machine, const struct board_config *config
 	error = board_new(&machine->board, config, &host, problem);
 	if (error)
 		return error;
-	machine_lock(machine);
 	reset_all(machine);
-	machine_unlock(machine);
 	if (!has_ended(machine))
 		return 0;
 	memcpy(problem, machine->board->boot.problem, MACHINE_PROBLEM_LEN);
@@ -312,7 +315,6 @@ static int make(struct machine *machine, const struct machine_config *config,
 int machine_new(struct machine **result, const struct machine_config *config,
 	char problem[MACHINE_PROBLEM_LEN])
 {
-	pthread_mutexattr_t recursive;
 	struct machine *machine = calloc(1, sizeof(*machine));
 	int error;
 
@@ -322,10 +324,7 @@ int machine_new(struct machine **result, const struct machine_config *config,
 		return -ENOMEM;
 	machine->signal_fd = -1;
 	machine->ram.fd = -1;
-	/* Recursive: a reset, which holds it, runs what a guest's WRMSR runs and what takes it too */
-	pthread_mutexattr_init(&recursive);
-	pthread_mutexattr_settype(&recursive, PTHREAD_MUTEX_RECURSIVE);
-	pthread_mutex_init(&machine->lock, &recursive);
+	pthread_mutex_init(&machine->lock, NULL);
 	pthread_cond_init(&machine->reset_done, NULL);
 	error = make(machine, config, problem);
 	if (error) {
