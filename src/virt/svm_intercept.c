@@ -108,7 +108,9 @@ static bool msr_intercepted(const struct svm *svm, u32 msr, bool write)
 static u64 io_info(u16 port, u64 b)
 {
 	unsigned size = VIRT_IO_SIZE(b), address = VIRT_IO_ADDRSIZE(b);
-	u64 info = (u64)port << 16 | size << 4 | VIRT_IO_SEG(b) << 10;
+	/* INS stores through ES, whatever its prefixes say */
+	unsigned seg = (b & VIRT_IO_IN) ? ES : VIRT_IO_SEG(b);
+	u64 info = (u64)port << 16 | size << 4 | (b & VIRT_IO_STRING ? seg << 10 : 0);
 
 	info |= address == 2 ? BIT(7) : address == 4 ? BIT(8) : BIT(9);
 	if (b & VIRT_IO_IN)
