@@ -24,6 +24,7 @@ struct worker {
 	u64 next, end; /* indices */
 	u64 at;        /* the index the engine is at */
 	u64 moved;     /* when `at` last changed, seconds */
+	bool ready;    /* both sides have started */
 };
 
 /* Shared by all processes. */
@@ -110,6 +111,7 @@ static _Noreturn void work(struct worker *worker)
 	static struct result result;
 	static char text[16384];
 
+	worker->ready = true;
 	while (worker->next < worker->end) {
 		u32 code_at = (u32)(worker->next * 7 % 61);
 		unsigned i;
@@ -151,6 +153,8 @@ static void start(struct worker *worker)
 	pid_t pid;
 
 	worker->moved = now();
+	worker->at = worker->next;
+	worker->ready = false;
 	pid = fork();
 	if (pid < 0)
 		exit(3);
@@ -164,6 +168,10 @@ static void recover(struct worker *worker, const char *why)
 {
 	static struct sequence seq;
 
+	if (!worker->ready) {
+		fprintf(stderr, "a worker %s before its first sequence\n", why);
+		exit(3);
+	}
 	fprintf(stderr, "sequence %llu: the engine %s\n", (unsigned long long)worker->at, why);
 	sequence_generate(&seq, &options, seed_of(worker->at));
 	note(worker->at, &seq);
@@ -181,7 +189,6 @@ static void run_workers(void)
 	for (unsigned i = 0; i < jobs; i++) {
 		control->workers[i].next = first + count * i / jobs;
 		control->workers[i].end = first + count * (i + 1) / jobs;
-		control->workers[i].at = control->workers[i].next;
 		if (control->workers[i].next < control->workers[i].end)
 			start(&control->workers[i]);
 	}

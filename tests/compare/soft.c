@@ -77,9 +77,14 @@ void machine_request_reset(struct machine *machine)
 	machine_end(machine, END_RESET);
 }
 
-void machine_triple_fault(struct machine *machine)
+bool machine_is_leaving(const struct machine *machine)
 {
-	machine_end(machine, END_TRIPLE_FAULT);
+	return machine->leaving;
+}
+
+void machine_cpu_shutdown(struct cpu *cpu)
+{
+	machine_end(cpu->machine, END_TRIPLE_FAULT);
 }
 
 /* ---- guest memory ---- */
@@ -165,6 +170,9 @@ struct soft *soft_start(const struct batch *batch)
 	cpu->ports = soft->machine.ports;
 	if (space_add_ram(cpu->memory, 0, RAM_SIZE, &soft->machine.ram, 0) ||
 		cpuid_table_new(&cpu->cpuid, NESTED_OFF, 1))
+		goto fail;
+	cpu->phys_bits = cpuid_phys_bits(cpu->cpuid);
+	if (cpu_fpu_new(cpu))
 		goto fail;
 	if (engine_new(&cpu->engine, cpu, 64 * MIB))
 		goto fail;
