@@ -654,6 +654,21 @@ static void classify(struct guest_insn *g, const ZydisDecodedInstruction *z,
 		set_exec(g, OP_UD); /* shadow stacks are not offered: what is no hint is #UD */
 }
 
+/* Of SSE's sets, but without a vector register: CR0 and CR4.OSFXSR are nothing to them. APM1 4.12 */
+static bool needs_no_state(const struct guest_insn *g, ZydisMnemonic mnemonic)
+{
+	switch (mnemonic) {
+	case ZYDIS_MNEMONIC_LFENCE:
+	case ZYDIS_MNEMONIC_MFENCE:
+	case ZYDIS_MNEMONIC_SFENCE:
+	case ZYDIS_MNEMONIC_MOVNTI:
+	case ZYDIS_MNEMONIC_CRC32:
+		return true;
+	default:
+		return g->kind == KIND_NOP;
+	}
+}
+
 static void check_state(const struct cpu *cpu, struct guest_insn *g,
 	const ZydisDecodedInstruction *z, u32 mode)
 {
@@ -661,6 +676,8 @@ static void check_state(const struct cpu *cpu, struct guest_insn *g,
 	static const u32 enabled[] = { [NEED_X87] = 0, [NEED_SSE] = MODE_SSE, [NEED_AVX] = MODE_AVX,
 		[NEED_AVX512] = MODE_AVX512 };
 
+	if (needs_no_state(g, z->mnemonic))
+		need = NEED_NONE;
 	g->vector = need >= NEED_SSE || z->meta.isa_set == ZYDIS_ISA_SET_PENTIUMMMX;
 	if (need == NEED_ABSENT || !cpu_offers(cpu, z->meta.isa_set) ||
 		(need == NEED_AVX512 && !cpu_has(cpu, 7, 1, 16))) {
