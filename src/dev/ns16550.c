@@ -5,6 +5,10 @@
  * Not modelled: the time a bit takes, so that the receiver's timeout interrupt comes at once;
  * framing and parity errors, which cannot occur; the modem lines, which say that somebody is
  * there and ready.
+ *
+ * Drivers clear the FIFO when they open a port, so input that came before would be lost. The
+ * other side therefore heeds RTS, which drivers raise after that. A program that leaves MCR alone
+ * gets its input as soon as it looks at LSR.
  */
 #include <string.h>
 
@@ -29,7 +33,7 @@ enum { RBR_THR_DLL = 0, IER_DLM, IIR_FCR, LCR, MCR, LSR, MSR, SCR };
 #define FCR_KEPT 0xc9
 #define LCR_BREAK 0x40
 #define LCR_DLAB 0x80
-#define MCR_RTS_DTR 0x03
+#define MCR_RTS 0x02
 #define MCR_LOOP 0x10
 #define LSR_DATA 0x01
 #define LSR_OVERRUN 0x02
@@ -91,11 +95,16 @@ static void rx_put(struct ns16550 *uart, u8 byte)
 	uart->lsr |= LSR_DATA;
 }
 
+static bool may_receive(const struct ns16550 *uart)
+{
+	return uart->listening && !(uart->mcr & MCR_LOOP);
+}
+
 unsigned ns16550_input(struct ns16550 *uart, const u8 *bytes, unsigned len)
 {
 	unsigned taken = 0;
 
-	if (!(uart->mcr & MCR_LOOP)) {
+	if (may_receive(uart)) {
 		while (taken < len && uart->rx_len < fifo_size(uart))
 			rx_put(uart, bytes[taken++]);
 	}
@@ -108,7 +117,7 @@ unsigned ns16550_input(struct ns16550 *uart, const u8 *bytes, unsigned len)
 /* Tells the backend that there is room, if it was turned away. */
 static void offer_room(struct ns16550 *uart)
 {
-	if (!uart->refused || (uart->mcr & MCR_LOOP) || uart->rx_len == fifo_size(uart))
+	if (!uart->refused || !may_receive(uart) || uart->rx_len == fifo_size(uart))
 		return;
 	uart->refused = false;
 	if (uart->room)
@@ -239,6 +248,10 @@ static u64 uart_read(void *device, u64 offset, unsigned size)
 		value = uart->mcr;
 		break;
 	case LSR:
+		if (!uart->mcr_written) {
+			uart->listening = true;
+			offer_room(uart);
+		}
 		value = uart->lsr;
 		uart->lsr &= (u8)~LSR_ERRORS;
 		break;
@@ -312,6 +325,8 @@ static void uart_write(void *device, u64 offset, unsigned size, u64 value)
 		break;
 	case MCR:
 		uart->mcr = value & 0x1f;
+		uart->mcr_written = true;
+		uart->listening = value & MCR_RTS;
 		update_modem(uart);
 		offer_room(uart);
 		break;
@@ -331,9 +346,8 @@ static void reset(void *device)
 	uart->msr = modem_lines(uart);
 	uart->divisor = 12; /* 9600 baud, as firmware leaves it */
 	uart->rx_head = uart->rx_len = uart->tx_len = 0;
-	uart->thr_empty_irq = false;
+	uart->thr_empty_irq = uart->listening = uart->mcr_written = false;
 	update_irq(uart);
-	offer_room(uart);
 }
 
 static const struct field state[] = {
@@ -351,6 +365,8 @@ static const struct field state[] = {
 	FIELD(struct ns16550, rx_len),
 	FIELD(struct ns16550, tx_len),
 	FIELD(struct ns16550, thr_empty_irq),
+	FIELD(struct ns16550, listening),
+	FIELD(struct ns16550, mcr_written),
 	FIELD(struct ns16550, refused),
 	FIELD(struct ns16550, irq_level),
 	{ 0 },

@@ -28,6 +28,8 @@ struct ns16550 {
 	u8 rx[NS16550_FIFO], tx[NS16550_FIFO];
 	u8 rx_head, rx_len, tx_len;
 	bool thr_empty_irq; /* THR became empty and IIR was not read since */
+	bool listening;     /* RTS, or the guest looks at LSR without ever having set MCR */
+	bool mcr_written;
 	bool refused;       /* input was turned away: room() is owed */
 	bool irq_level;
 };

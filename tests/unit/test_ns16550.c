@@ -125,6 +125,7 @@ static void test_input(void **state)
 {
 	out(2, 0x81);
 	out(1, 0x01);
+	out(4, 0x0b);
 	/* Below the trigger of 8: the timeout interrupt */
 	assert_int_equal(ns16550_input(&uart, (const u8 *)"abc", 3), 3);
 	assert_true(irq.level);
@@ -148,16 +149,45 @@ static void test_no_input_lost(void **state)
 
 	backlog = text;
 	backlog += ns16550_input(&uart, (const u8 *)backlog, strlen(backlog));
-	assert_int_equal(backlog - text, 1);
-	out(2, 0x01);
+	assert_ptr_equal(backlog, text);
+	/* As a driver opens it: looped to see what it is, FIFOs cleared, RTS raised last. */
+	out(4, 0x12);
+	in(5);
+	out(4, 0x00);
+	in(5);
+	out(2, 0x07);
+	in(0);
+	out(4, 0x0b);
 	while (in(5) & 1) {
 		assert_true(n < sizeof(text) - 1);
 		got[n++] = in(0);
 	}
-	/* Enabling the FIFO clears it: what the chip had taken is gone, as on hardware. */
-	assert_string_equal(got, text + 1);
+	assert_string_equal(got, text);
 	assert_int_equal(in(5) & 2, 0);
-	assert_true(rooms >= 4);
+	/* With RTS down the rest waits. */
+	backlog = text;
+	n = 0;
+	backlog += ns16550_input(&uart, (const u8 *)backlog, strlen(backlog));
+	out(4, 0x00);
+	while (in(5) & 1)
+		got[n++] = in(0);
+	assert_int_equal(n, NS16550_FIFO);
+	out(4, 0x02);
+	while (in(5) & 1)
+		got[n++] = in(0);
+	assert_string_equal(got, text);
+}
+
+/* A program that never touches MCR and only polls */
+static void test_polling(void **state)
+{
+	backlog = "poll";
+	assert_int_equal(ns16550_input(&uart, (const u8 *)backlog, 4), 0);
+	for (unsigned i = 0; i < 4; i++) {
+		assert_int_equal(in(5) & 1, 1);
+		assert_int_equal(in(0), "poll"[i]);
+	}
+	assert_int_equal(in(5) & 1, 0);
 }
 
 static void test_priority(void **state)
@@ -194,7 +224,7 @@ static void test_loop_holds_input(void **state)
 	backlog = "z";
 	assert_int_equal(ns16550_input(&uart, (const u8 *)"z", 1), 0);
 	assert_int_equal(in(5) & 1, 0);
-	out(4, 0x00);
+	out(4, 0x02);
 	assert_int_equal(in(0), 'z');
 }
 
@@ -204,7 +234,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		TEST(test_registers), TEST(test_output), TEST(test_output_irq), TEST(test_input),
-		TEST(test_no_input_lost), TEST(test_priority), TEST(test_loop_holds_input),
+		TEST(test_no_input_lost), TEST(test_polling),
+		TEST(test_priority), TEST(test_loop_holds_input),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
