@@ -34,6 +34,7 @@ struct control {
 	u64 vectors[32];
 	u64 by_class[CLASS_COUNT], bad_by_class[CLASS_COUNT];
 	unsigned found;
+	u32 ends[2]; /* of the last evaluation: vectors */
 	u64 found_at[MAX_FOUND];
 	struct sequence candidate;
 	char text[16384];
@@ -44,6 +45,7 @@ static u64 seed;
 static u64 first, count = 100000;
 static unsigned jobs, max_errors = 5;
 static bool native_only, no_shrink;
+static char restrictions[256]; /* the options that change what a seed makes */
 static struct control *control;
 
 static void *shared(size_t size, int *fd)
@@ -245,11 +247,15 @@ static enum verdict evaluate(const struct sequence *seq)
 		soft_load(soft, batch);
 		native_run(native);
 		strcpy(control->text, "  the engine died or hung\n");
+		control->ends[0] = batch->native[0].state.vector;
+		control->ends[1] = VECTOR_TIMEOUT;
 		if (batch->native[0].state.vector == VECTOR_TIMEOUT)
 			_exit(0);
 		soft_run(soft, &batch->sequences[0], batch->pool, &result);
 		bad = results_differ(&batch->sequences[0], &batch->native[0], &result, &options,
 			control->text, sizeof(control->text));
+		control->ends[0] = batch->native[0].state.vector;
+		control->ends[1] = result.state.vector;
 		native_stop(native);
 		_exit(bad);
 	}
@@ -273,6 +279,50 @@ static bool drop(struct sequence *seq, unsigned i)
 	return true;
 }
 
+/*
+ * Findings of one cause look alike: the last instruction left after shrinking, and how both sides
+ * ended. Only the first of a kind is printed in full.
+ */
+struct kind {
+	u16 mnemonic;
+	u8 mode;
+	u32 native, soft;
+	unsigned count;
+	u64 index;
+};
+static struct kind kinds[MAX_FOUND];
+static unsigned kind_count;
+
+static struct kind *kind_of(const struct sequence *seq, u64 index)
+{
+	struct kind kind = { .mode = (u8)seq->mode, .native = control->ends[0],
+		.soft = control->ends[1], .index = index };
+	ZydisDecodedInstruction insn;
+	const struct gen_insn *last = &seq->insn[seq->count - 1];
+	unsigned i;
+
+	if (ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoders[seq->mode], NULL, last->bytes,
+		    last->len, &insn)))
+		kind.mnemonic = (u16)insn.mnemonic;
+	for (i = 0; i < kind_count; i++)
+		if (kinds[i].mnemonic == kind.mnemonic && kinds[i].native == kind.native &&
+			kinds[i].soft == kind.soft && kinds[i].mode == kind.mode)
+			break;
+	if (i == kind_count)
+		kinds[kind_count++] = kind;
+	kinds[i].count++;
+	return &kinds[i];
+}
+
+static void print_kinds(void)
+{
+	for (unsigned i = 0; i < kind_count; i++)
+		printf("%4u x %-12s in %u-bit code, vectors %u and %u, such as %llu\n", kinds[i].count,
+			ZydisMnemonicGetString((ZydisMnemonic)kinds[i].mnemonic),
+			64u >> kinds[i].mode, kinds[i].native, kinds[i].soft,
+			(unsigned long long)kinds[i].index);
+}
+
 static void report(u64 index)
 {
 	static struct sequence seq, shorter;
@@ -282,11 +332,12 @@ static void report(u64 index)
 	sequence_generate(&seq, &options, seed_of(index));
 	seq.code_at = code_at;
 	sequence_layout(&seq, code_at);
-	printf("\nsequence %llu: repeat with --seed 0x%llx --first %llu --count 1\n",
-		(unsigned long long)index, (unsigned long long)seed, (unsigned long long)index);
 	verdict = evaluate(&seq);
 	if (verdict == SAME) {
-		printf("  not on its own: it depends on what ran before\n");
+		printf("\nsequence %llu differs after others only: repeat with --seed 0x%llx --first %llu "
+		       "--count %u\n",
+			(unsigned long long)index, (unsigned long long)seed,
+			(unsigned long long)index - index % BATCH, BATCH);
 		sequence_print(&seq);
 		return;
 	}
@@ -304,6 +355,11 @@ static void report(u64 index)
 	}
 	sequence_layout(&seq, seq.code_at);
 	evaluate(&seq);
+	if (kind_of(&seq, index)->count > 1)
+		return;
+	printf("\nsequence %llu: repeat with %s--seed 0x%llx --first %llu --count 1\n",
+		(unsigned long long)index, restrictions, (unsigned long long)seed,
+		(unsigned long long)index);
 	sequence_print(&seq);
 	fputs(control->text, stdout);
 	fflush(stdout);
@@ -353,6 +409,11 @@ static void parse(int argc, char **argv)
 	int c;
 
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
+		size_t used = strlen(restrictions);
+
+		if (c == CLASSES_ || c == MODES || c == INSNS)
+			snprintf(restrictions + used, sizeof(restrictions) - used, "--%s %s ",
+				c == CLASSES_ ? "class" : c == MODES ? "mode" : "max-insns", optarg);
 		switch (c) {
 		case SEED:
 			seed = strtoull(optarg, NULL, 0);
@@ -439,6 +500,7 @@ int main(int argc, char **argv)
 				(unsigned long long)control->by_class[i]);
 	for (unsigned i = 0; i < MIN(control->found, MIN(max_errors, (unsigned)MAX_FOUND)); i++)
 		report(control->found_at[i]);
+	print_kinds();
 	printf("%u differ\n", control->found);
 	return control->found ? 1 : 0;
 }

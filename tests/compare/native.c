@@ -87,7 +87,7 @@ static void map_child(struct native *native)
 		const struct layout *layout = &layouts[mode];
 
 		if (mmap((void *)layout->code, CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC,
-			    MAP_SHARED | MAP_FIXED_NOREPLACE, native->fd,
+			    MAP_SHARED | MAP_POPULATE | MAP_FIXED_NOREPLACE, native->fd,
 			    offsetof(struct batch, code)) == MAP_FAILED)
 			die("mapping of the code area");
 		for (unsigned i = 0; i < DATA_PAGES; i++) {
@@ -95,7 +95,7 @@ static void map_child(struct native *native)
 				continue;
 			if (mmap((void *)(layout->data + i * PAGE_SIZE), PAGE_SIZE,
 				    data_page_kind[i] == 'w' ? PROT_READ | PROT_WRITE : PROT_READ,
-				    MAP_SHARED | MAP_FIXED_NOREPLACE, native->fd,
+				    MAP_SHARED | MAP_POPULATE | MAP_FIXED_NOREPLACE, native->fd,
 				    (off_t)(offsetof(struct batch, data) + i * PAGE_SIZE)) ==
 				MAP_FAILED)
 				die("mapping of the data area");

@@ -150,6 +150,7 @@ static void make_system(struct soft *soft)
 	}
 	gdt[KERNEL_CS / 8] = 0x00af9b000000ffff;
 	memcpy(tss + 4, &stack, 8);
+	tss[102] = 104; /* no I/O map */
 }
 
 struct soft *soft_start(const struct batch *batch)

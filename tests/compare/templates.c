@@ -87,8 +87,6 @@ static enum class classify_set(ZydisISASet set)
 	case ZYDIS_ISA_SET_FAT_NOP:
 	case ZYDIS_ISA_SET_PREFETCH_NOP:
 	case ZYDIS_ISA_SET_CLFSH:
-	case ZYDIS_ISA_SET_CLFLUSHOPT:
-	case ZYDIS_ISA_SET_CLWB:
 	case ZYDIS_ISA_SET_PAUSE:
 	case ZYDIS_ISA_SET_I86:
 	case ZYDIS_ISA_SET_I186:
@@ -129,7 +127,6 @@ static bool privileged(ZydisMnemonic mnemonic)
 	case ZYDIS_MNEMONIC_UD0:
 	case ZYDIS_MNEMONIC_UD1:
 	case ZYDIS_MNEMONIC_UD2:
-	case ZYDIS_MNEMONIC_INT1:
 		return true;
 	default:
 		return false;
@@ -162,6 +159,7 @@ static bool forbidden(const ZydisDecodedInstruction *insn)
 	switch (insn->mnemonic) {
 	case ZYDIS_MNEMONIC_INVALID:
 	case ZYDIS_MNEMONIC_INT3:
+	case ZYDIS_MNEMONIC_INT1: /* where the host is a guest itself, its RIP is not to be relied on */
 	/* images with FIP and FDP, which are not compared: pattern "xsave" has them */
 	case ZYDIS_MNEMONIC_FNSTENV:
 	case ZYDIS_MNEMONIC_FNSAVE:
@@ -351,6 +349,19 @@ static enum class probe(const struct template *t, enum mode mode, ZydisDecodedIn
 	return CLASS_COUNT;
 }
 
+/* Bytes of the one-byte map that are no opcodes: prefixes, and the escapes of VEX, EVEX and XOP. */
+static bool is_prefix(enum mode mode, u8 byte)
+{
+	static const u8 prefixes[] = { 0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65, 0x66, 0x67, 0xf0, 0xf2, 0xf3,
+		0x0f, 0xc4, 0xc5, 0x62 };
+
+	if (mode == MODE64 && (byte & 0xf0) == 0x40)
+		return true;
+	if (mode != MODE64 && byte == 0x62)
+		return false; /* BOUND where modrm says memory */
+	return memchr(prefixes, byte, sizeof(prefixes));
+}
+
 /* All forms of one opcode; reg and rm that make no difference to the mnemonic become free. */
 static void add_opcode(enum mode mode, struct template t)
 {
@@ -443,6 +454,8 @@ void templates_init(bool avx512)
 					.map = i >> 10 & 3, .memory = i >> 12 & 1,
 					.l = i >> 13 & 3, .w = i >> 15 & 1 };
 				if (encoding == ENC_LEGACY ? t.l || t.w : !t.map)
+					continue;
+				if (encoding == ENC_LEGACY && !t.map && is_prefix(mode, t.opcode))
 					continue;
 				if (encoding == ENC_VEX ? t.l > 1 : t.l > 2)
 					continue;
