@@ -391,10 +391,11 @@ int exec_INVPCID(struct cpu *cpu, const struct insn *insn)
 {
 	enum { ONE_ADDRESS, ONE_PCID, ALL_AND_GLOBAL, ALL };
 	u64 type = gpr_read(cpu, insn->reg, cpu_long64(cpu) ? 8 : 4), descriptor[2];
+	u64 base = cpu_long64(cpu) && insn->seg < FS ? 0 : cpu->seg[insn->seg].base;
 
 	if (cpu->cpl)
 		return cpu_fault_gp0(cpu);
-	if (cpu_intercepted(cpu, insn, VIRT_INVPCID, type, 0))
+	if (cpu_intercepted(cpu, insn, VIRT_INVPCID, base + cpu_effective_address(cpu, insn), type))
 		return OUTCOME_JUMP;
 	if (type > ALL)
 		return cpu_fault_gp0(cpu);

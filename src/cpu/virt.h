@@ -48,7 +48,7 @@ enum virt_event {
 	VIRT_HLT,
 	VIRT_INVLPG,       /* a: linear address */
 	VIRT_INVLPGA,
-	VIRT_INVPCID,
+	VIRT_INVPCID,      /* a: linear address of the descriptor; b: type */
 	VIRT_IO,           /* a: port; b: VIRT_IO_* */
 	VIRT_MSR_READ,     /* a: MSR */
 	VIRT_MSR_WRITE,    /* a: MSR; b: value */

@@ -235,6 +235,11 @@ bool svm_intercept(struct cpu *cpu, const struct insn *insn, enum virt_event eve
 		code = SVM_EXIT_INVLPGA;
 		info1 = a;
 		break;
+	case VIRT_INVPCID:
+		code = SVM_EXIT_INVPCID; /* APM2 15.9, table 15-7 */
+		info1 = a;
+		info2 = b;
+		break;
 	case VIRT_PAUSE:
 		if (!pause_intercepted(svm))
 			return false;
