@@ -74,6 +74,7 @@ struct gen_insn {
 	u8 fix_at;    /* where in bytes the target's address goes */
 	u8 fix_size;  /* 1, 2, 4, 8 */
 	bool fix_abs; /* absolute, else relative to the next instruction */
+	bool keep;    /* shrinking must leave it: what follows would differ for a reason of its own */
 	u8 fix_add;   /* added to the target's address */
 	bool rip_mem; /* 4 bytes at fix_at are relative to RIP; rip_target is what is meant */
 	u64 rip_target;

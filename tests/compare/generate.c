@@ -425,7 +425,7 @@ static void prepare(struct maker *m, ZydisMnemonic mnemonic)
 			n = 5;
 		}
 		memcpy(and + n, &mask, 4);
-		append(m, and, n + 4);
+		append(m, and, n + 4)->keep = true;
 	}
 }
 
@@ -797,6 +797,7 @@ static void make_xsave(struct maker *m)
 	/* /0 FXSAVE /1 FXRSTOR /4 XSAVE /5 XRSTOR /6 XSAVEOPT; 0F C7 /4 XSAVEC */
 	static const u8 save[4] = { 0x06, 0x26, 0x36, 0x26 };
 	bool image;
+	unsigned before = m->seq->count;
 
 	if (kind == 2 && m->saved)
 		kind = 1; /* what XSAVEOPT leaves out depends on the image loaded last */
@@ -836,6 +837,8 @@ static void make_xsave(struct maker *m)
 	load_reg(m, RDI, area);
 	load_reg(m, RCX, 0xf80);
 	append(m, (const u8 *)"\xf3\xaa", 2);
+	for (; before < m->seq->count; before++)
+		m->seq->insn[before].keep = true;
 	forget_all(m);
 }
 

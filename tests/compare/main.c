@@ -269,7 +269,7 @@ static enum verdict evaluate(const struct sequence *seq)
 /* Without instruction i. False: it cannot go. */
 static bool drop(struct sequence *seq, unsigned i)
 {
-	if (seq->count <= 1)
+	if (seq->count <= 1 || seq->insn[i].keep)
 		return false;
 	memmove(&seq->insn[i], &seq->insn[i + 1], (seq->count - i - 1) * sizeof(seq->insn[0]));
 	seq->count--;
@@ -346,7 +346,7 @@ static void report(u64 index)
 
 		shorter = seq;
 		if (!drop(&shorter, (unsigned)i))
-			break;
+			continue;
 		v = evaluate(&shorter);
 		if (v != SAME && (v == verdict)) {
 			seq = shorter;
