@@ -252,18 +252,22 @@ static u64 size_mask(unsigned size)
 	return size >= 8 ? ~0ull : (1ull << size * 8) - 1;
 }
 
+/* Anywhere in RAM; volatile, since an aligned one is to be a single access, as other CPUs expect. */
+typedef volatile u16 __attribute__((aligned(1), may_alias)) ram_u16;
+typedef volatile u32 __attribute__((aligned(1), may_alias)) ram_u32;
+typedef volatile u64 __attribute__((aligned(1), may_alias)) ram_u64;
+
 static u64 load(const void *host, unsigned size)
 {
-	/* volatile: an aligned one is a single access, as other CPUs expect */
 	switch (size) {
 	case 1:
 		return *(const volatile u8 *)host;
 	case 2:
-		return *(const volatile u16 *)host;
+		return *(const ram_u16 *)host;
 	case 4:
-		return *(const volatile u32 *)host;
+		return *(const ram_u32 *)host;
 	default:
-		return *(const volatile u64 *)host;
+		return *(const ram_u64 *)host;
 	}
 }
 
@@ -274,13 +278,13 @@ static void store(void *host, unsigned size, u64 value)
 		*(volatile u8 *)host = value;
 		break;
 	case 2:
-		*(volatile u16 *)host = value;
+		*(ram_u16 *)host = value;
 		break;
 	case 4:
-		*(volatile u32 *)host = value;
+		*(ram_u32 *)host = value;
 		break;
 	default:
-		*(volatile u64 *)host = value;
+		*(ram_u64 *)host = value;
 		break;
 	}
 }
