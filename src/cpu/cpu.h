@@ -135,6 +135,8 @@ struct cpu {
 	u64 tsc_ratio;      /* of the running guest, 8.32 fixed point as MSR C0000104; 1.0 outside */
 	u64 debugctl, last_branch_from, last_branch_to, last_int_from, last_int_to;
 	u64 spec_ctrl, misc_enable, syscfg, hwcr;
+	u64 pv_clock, pv_wall_clock; /* where pvclock.c tells L1 the time; MSRs 4B564D01h and 00h */
+	u32 pv_clock_version;
 	u64 mtrr_def_type, mtrr_fixed[11], mtrr_base[8], mtrr_mask[8];
 
 	/* -- events -- */

@@ -370,14 +370,19 @@ static void add_basic(struct cpuid_table *table, unsigned cpus)
 	table->row[0].reg[EAX] = table->group[0].last;
 }
 
-/* "Hypervisor CPUID": leaves as VMware defined them; 40000010h gives the TSC's and the APIC
- * timer's frequency in kHz. */
+/*
+ * KVM's leaves, by which guests find the clock of pvclock.c, skip the delays after port accesses
+ * and dare to use the x2APIC; and 40000010h, as VMware defined it: the frequencies of the TSC and of
+ * the APIC timer in kHz.
+ */
 static void add_hypervisor(struct cpuid_table *table)
 {
 	u32 word[3];
 
-	memcpy(word, "nestboxvmm  ", sizeof(word));
+	memcpy(word, "KVMKVMKVM\0\0", sizeof(word));
 	add(table, HYPERVISOR, 0, HYPERVISOR + 0x10, word[0], word[1], word[2]);
+	/* NOP_IO_DELAY, CLOCKSOURCE2, CLOCKSOURCE_STABLE */
+	add(table, HYPERVISOR + 1, 0, BIT(1) | BIT(3) | BIT(24), 0, 0, 0);
 	add(table, HYPERVISOR + 0x10, 0, table->tsc_khz, LAPIC_TIMER_KHZ, 0, 0);
 }
 
@@ -452,7 +457,7 @@ static u64 sample(u64 *tsc)
 		struct timespec time;
 		u64 before = __builtin_ia32_rdtsc(), after;
 
-		clock_gettime(CLOCK_MONOTONIC_RAW, &time);
+		clock_gettime(CLOCK_MONOTONIC, &time);
 		after = __builtin_ia32_rdtsc();
 		if (after - before < best) {
 			best = after - before;

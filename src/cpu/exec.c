@@ -5,9 +5,16 @@
  */
 #include "cpu/handlers.h"
 
+#define KVM_ENOSYS 1000
+
 /* VMRUN, VMXON and their kin belong to the virtualization unit; without one they do not exist. */
 static int exec_virt(struct cpu *cpu, const struct insn *insn)
 {
+	/* L1 calls us, who look like KVM: there is no call that we know */
+	if (!cpu->in_guest && (insn->op == OP_VMMCALL || insn->op == OP_VMCALL)) {
+		cpu->gpr[RAX] = 0 - (u64)KVM_ENOSYS;
+		return OUTCOME_NEXT;
+	}
 	return cpu->virt ? cpu->virt->execute(cpu, insn) : cpu_fault(cpu, VEC_UD);
 }
 

@@ -67,6 +67,11 @@ static inline bool cpu_protected(const struct cpu *cpu)
 /* The CPUID vendor the guest sees: some instructions differ. */
 bool cpu_is_intel(const struct cpu *cpu);
 
+/* ---- pvclock.c ---- */
+int pvclock_write(struct cpu *cpu, u32 msr, u64 value); /* 0, or -1 for #GP(0) */
+int pvclock_read(struct cpu *cpu, u32 msr, u64 *value);
+void pvclock_tsc_changed(struct cpu *cpu);
+
 /* ---- operand.c ---- */
 /* The r/m operand, `size` bytes of it, zero-extended. 0 or OUTCOME_FAULT. */
 int operand_read_rm(struct cpu *cpu, const struct insn *insn, unsigned size, u64 *value);

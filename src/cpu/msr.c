@@ -311,6 +311,7 @@ static const struct msr_row msr_table[] = {
 	INTC(MSR_TSC_DEADLINE, MSR_TSC_DEADLINE),
 	INTC(MSR_X2APIC_FIRST, MSR_X2APIC_LAST),
 	CALL(MSR_XSS, read_xss, write_xss),
+	CALLS(MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME, pvclock_read, pvclock_write),
 	CALL(MSR_EFER, read_efer, write_efer),
 	FIELD(MSR_STAR, ANY, star, ~0ull),
 	CANONICAL(MSR_LSTAR, lstar),

@@ -80,6 +80,7 @@ void cpu_reset(struct cpu *cpu)
 	cpu->sysenter_cs = cpu->sysenter_esp = cpu->sysenter_eip = 0;
 	cpu->tsc_aux = cpu->tsc_adjust = 0;
 	cpu->tsc_ratio = TSC_RATIO_ONE;
+	cpu->pv_clock = cpu->pv_wall_clock = 0;
 	cpu_set_tsc(cpu, 0);
 	cpu->debugctl = cpu->last_branch_from = cpu->last_branch_to = 0;
 	cpu->last_int_from = cpu->last_int_to = 0;

@@ -27,6 +27,7 @@ void cpu_set_tsc(struct cpu *cpu, u64 value)
 	cpu->tsc_l1_offset = value - __builtin_ia32_rdtsc();
 	if (!cpu->in_guest)
 		cpu->tsc_offset = cpu->tsc_l1_offset;
+	pvclock_tsc_changed(cpu);
 	if (!cpu->intc_ops)
 		return;
 	cpu_park_fpu(cpu);
