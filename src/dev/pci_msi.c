@@ -196,10 +196,11 @@ static void msix_bar_write(void *opaque, u64 offset, unsigned size, u64 value)
 {
 	struct pci_device *device = opaque;
 	unsigned vector = offset / sizeof(struct msix_entry);
-	struct msix_entry *entry = &device->msix_table[vector];
+	struct msix_entry *entry;
 
 	if (size != 4 || (offset & 3) || vector >= device->msix_vectors)
 		return;
+	entry = &device->msix_table[vector];
 	switch (offset % sizeof(*entry)) {
 	case 0:
 		entry->address_low = value & ~3u;

@@ -241,13 +241,11 @@ static u64 status_address(const struct virtio_chain *chain)
  * meantime, and the dirty log, must hear of it when it is done. */
 static void note_written(struct blk *blk, const struct blk_request *request)
 {
-	u64 got;
-
 	if (request->kind != BLK_READ)
 		return;
 	for (unsigned i = 0; i < request->count; i++)
-		dma_map(blk->virtio.memory, request->addresses[i], request->buffers[i].iov_len,
-			true, &got);
+		dma_map_written(blk->virtio.memory, request->addresses[i],
+			request->buffers[i].iov_len);
 }
 
 static void complete(struct blk *blk, struct blk_request *request)

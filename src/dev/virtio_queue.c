@@ -73,10 +73,13 @@ static u16 used_event(const struct virtq *queue)
 /* A 16-bit field of the used ring. Mapped at each write, so that the engine hears of it. */
 static void write_used16(struct virtq *queue, u64 offset, u16 value)
 {
-	u16 *host = map_whole(queue->virtio, queue->device_address + offset, 2, true);
+	u64 address = queue->device_address + offset;
+	u16 *host = map_whole(queue->virtio, address, 2, true);
 
-	if (host)
-		__atomic_store_n(host, value, __ATOMIC_RELEASE);
+	if (!host)
+		return;
+	__atomic_store_n(host, value, __ATOMIC_RELEASE);
+	dma_map_written(queue->virtio->memory, address, 2);
 }
 
 void virtq_reset(struct virtq *queue)
