@@ -325,7 +325,7 @@ static void fire_timers(struct loop *loop)
 
 	if (!turns)
 		return;
-	/* Bounded: one that always sets itself to the past must not keep the descriptors waiting. */
+	/* Bounded: one that always sets itself to the past must not hold up the descriptors. */
 	now = clock_ns();
 	while (turns-- && loop->timer_count && loop->heap[1]->deadline <= now) {
 		struct loop_timer *timer = loop->heap[1];

@@ -7,7 +7,7 @@
 
 struct debug_exit {
 	/* wiring */
-	void (*exit)(void *arg, u32 value); /* what was written: the status is to be 2 * value + 1 */
+	void (*exit)(void *arg, u32 value); /* what was written; the status is 2 * value + 1 */
 	void *arg;
 };
 

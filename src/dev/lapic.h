@@ -78,11 +78,9 @@ extern const struct intc_ops lapic_ops;
 int lapic_join(struct lapic *lapic);
 /* LINT0 (pin 0: the 8259's INT) and LINT1 (pin 1: NMI); fits struct line. */
 void lapic_set_lint(void *lapic, unsigned pin, bool level);
-/* To be called when the guest's TSC was written, so that an armed deadline follows it. */
-void lapic_tsc_changed(struct lapic *lapic);
 
 /*
- * A message-signalled interrupt: a 32-bit write of data to FEExxxxxh, SDM3 10.11, APM2 16. What
+ * A message-signalled interrupt: a 32-bit write of data to FEExxxxxh, SDM3 11.11, APM2 16. What
  * PCI MSI and MSI-X, the IO-APIC and HPET deliver through. Other addresses are ignored.
  */
 void apic_message(struct apic_bus *bus, u64 address, u32 data);

@@ -101,9 +101,10 @@ static void fire(void *arg)
 {
 	struct lapic *lapic = arg;
 
+	/* The host's two clocks drift: a deadline that is still ahead by the TSC is awaited again,
+	 * which is cheaper than an interrupt that the guest finds too early. */
 	if (mode(lapic) == LVT_TIMER_DEADLINE) {
-		lapic->tsc_deadline = 0;
-		raise_interrupt(lapic);
+		arm_deadline(lapic);
 		return;
 	}
 	raise_interrupt(lapic);
@@ -158,12 +159,6 @@ void lapic_timer_write_deadline(struct lapic *lapic, u64 value)
 		return;
 	lapic->tsc_deadline = value;
 	arm(lapic);
-}
-
-void lapic_tsc_changed(struct lapic *lapic)
-{
-	if (mode(lapic) == LVT_TIMER_DEADLINE && lapic->tsc_deadline)
-		arm(lapic);
 }
 
 void lapic_timer_init(struct lapic *lapic)

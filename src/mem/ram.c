@@ -70,7 +70,8 @@ int ram_new(struct ram *ram, u64 size)
 	/* Nobody who gets this descriptor can make an access of ours a SIGBUS. */
 	if (fcntl(ram->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
 		goto fail;
-	ram->host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, ram->fd, 0);
+	ram->host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
+		ram->fd, 0);
 	if (ram->host == MAP_FAILED) {
 		ram->host = NULL;
 		goto fail;

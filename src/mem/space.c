@@ -252,7 +252,7 @@ static u64 size_mask(unsigned size)
 	return size >= 8 ? ~0ull : (1ull << size * 8) - 1;
 }
 
-/* Anywhere in RAM; volatile, since an aligned one is to be a single access, as other CPUs expect. */
+/* Anywhere in RAM; volatile: an aligned one is to be a single access, as other CPUs expect. */
 typedef volatile u16 __attribute__((aligned(1), may_alias)) ram_u16;
 typedef volatile u32 __attribute__((aligned(1), may_alias)) ram_u32;
 typedef volatile u64 __attribute__((aligned(1), may_alias)) ram_u64;

@@ -36,7 +36,8 @@ static int setup(void **state)
 
 	resets = 0;
 	irq = (struct probe){ 0 };
-	ports = (struct reset_ports){ .request = note_reset, .keyboard_irq = { probe_set, &irq, 0 } };
+	ports = (struct reset_ports){ .request = note_reset,
+		.keyboard_irq = { probe_set, &irq, 0 } };
 	reset_ports_class.reset(&ports);
 	space = space_new("ports");
 	for (; range->len; range++)
