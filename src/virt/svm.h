@@ -24,6 +24,7 @@ struct svm_host {
 	u64 rflags_system, rip, rsp, rax;
 	u32 aflags;
 	bool nmi_blocked;
+	bool step_after;
 	u64 pat;                     /* kept where the guest has its own */
 	u64 pdpte[4];
 	u64 debugctl, last_branch_from, last_branch_to, last_int_from, last_int_to;

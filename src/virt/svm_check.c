@@ -76,7 +76,7 @@ static bool check_control_registers(struct cpu *cpu, struct svm *svm, const unio
 		"EFER.LME and CR0.PG are set and CR4.PAE is not");
 	FAIL_IF(long_mode && !(v->cr0 & CR0_PE), "15.5.1",
 		"EFER.LME and CR0.PG are set and CR0.PE is not");
-	FAIL_IF(long_mode && (v->cr3 & MASK(63, cpu->phys_bits)), "15.5.1",
+	FAIL_IF(v->cr3 & MASK(63, cpu->phys_bits), "15.5.1",
 		"CR3 has bits above the physical address width");
 	return true;
 }

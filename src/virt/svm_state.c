@@ -217,6 +217,7 @@ void svm_save_host(struct cpu *cpu, u64 rip)
 	host->rsp = cpu->gpr[RSP];
 	host->rax = cpu->gpr[RAX];
 	host->nmi_blocked = cpu->nmi_blocked;
+	host->step_after = cpu->step_after;
 	host->pat = cpu->pat;
 	for (unsigned i = 0; i < ARRAY_SIZE(host->pdpte); i++)
 		host->pdpte[i] = cpu->pdpte[i];
@@ -246,7 +247,7 @@ void svm_load_host(struct cpu *cpu)
 	for (unsigned i = 0; i < ARRAY_SIZE(host->pdpte); i++)
 		cpu->pdpte[i] = host->pdpte[i];
 	cpu->dr7 = DR7_FIXED1;
-	cpu->rflags_system = host->rflags_system & ~RFLAGS_VM;
+	cpu->rflags_system = host->rflags_system & ~(RFLAGS_VM | RFLAGS_RF);
 	cpu->aflags = host->aflags;
 	cpu->rip = host->rip;
 	cpu->gpr[RSP] = host->rsp;
@@ -271,7 +272,8 @@ void svm_load_host(struct cpu *cpu)
 	cpu->intr_shadow = cpu->shadow_seen = cpu->shadow_mov_ss = false;
 	cpu->rf_seen = false;
 	cpu->pending_db = 0;
-	cpu->step_after = false;
+	/* TF that was set when VMRUN began traps at its end, which is now: 15.5.1 */
+	cpu->step_after = host->step_after;
 	cpu->activity = CPU_RUNNING;
 
 	cpu->in_guest = false;
