@@ -7,6 +7,7 @@
  * Host addresses of code pages are read here only after the page was write-protected, and only
  * once: what is decoded is a copy.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -138,6 +139,35 @@ static int fetch_second_page(struct translator *t, u64 linear, u8 *to, u32 *page
 	return 0;
 }
 
+static void trace_hex(const char *what, const u8 *bytes, unsigned len)
+{
+	char line[3 * 64 + 1];
+
+	for (unsigned at = 0; at < len; at += 64) {
+		unsigned n = 0;
+
+		for (unsigned i = at; i < len && i < at + 64; i++)
+			n += snprintf(line + n, sizeof(line) - n, "%02x ", bytes[i]);
+		trace_print(TRACE_code, "%s %s", what, line);
+	}
+}
+
+/* The block's guest instructions and what became of them, to be fed to a disassembler. */
+static void trace_code(const struct translator *t, u64 linear)
+{
+	const struct block *block = t->block;
+
+	trace_print(TRACE_code, "block %lx at %x", linear, block->far_entry);
+	for (unsigned i = 0; i < t->count; i++) {
+		unsigned end = i + 1 < t->count ? t->places[i + 1].host
+						: block->code_end - block->far_entry;
+
+		trace_hex("guest", t->insns[i].insn.bytes, t->insns[i].insn.len);
+		trace_hex("host", t->cache->rw + block->far_entry + t->places[i].host,
+			end - t->places[i].host);
+	}
+}
+
 struct block *translate(struct translator *t, struct cpu *cpu, u32 page, u16 offset, u32 mode,
 	u64 linear, bool *fault)
 {
@@ -195,5 +225,7 @@ struct block *translate(struct translator *t, struct cpu *cpu, u32 page, u16 off
 		trace_print(TRACE_block, "%016lx page %x mode %x, %u instructions, %u bytes at %p",
 			linear, page, mode, t->count, block->code_end - block->far_entry,
 			(void *)(cache->rx + block->far_entry));
+	if (trace_on(TRACE_code))
+		trace_code(t, linear);
 	return block;
 }
