@@ -144,7 +144,7 @@ static u32 put_fadt(struct area *area, const struct acpi_layout *layout, u32 fac
 	u16 pm = layout->pm;
 	struct acpi_fadt fadt = {
 		.header = header("FACP", sizeof(fadt), 6),
-		.facs = facs, .dsdt = dsdt, .x_dsdt = dsdt,
+		.facs = facs, .x_facs = facs, .dsdt = dsdt, .x_dsdt = dsdt,
 		.preferred_profile = 4, /* enterprise server: nobody sleeps it */
 		.sci_interrupt = layout->sci,
 		.pm1a_event = pm + ACPI_PM1A_EVT, .pm1_event_len = 4,

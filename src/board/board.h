@@ -96,6 +96,7 @@ int board_reset(struct board *board);
 /* ---- layout, for the parts of board/ and for checks before a machine is made ---- */
 #define BOARD_LOW_END 0xc0000000ull /* RAM ends here, the PCI hole begins; the rest from 4 GiB */
 #define BOARD_HIGH_START (4 * GIB)
+#define BOARD_EBDA 0x9fc00ull       /* 1 KiB that a BIOS keeps */
 #define BOARD_FIRMWARE 0xe0000ull   /* ACPI's tables, as a BIOS area */
 #define BOARD_FIRMWARE_LEN 0x20000ull
 #define BOARD_RSDP 0xf0000ull

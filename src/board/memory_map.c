@@ -9,8 +9,8 @@ void board_memory_map(struct memory_map *map, u64 memory)
 {
 	u64 low = board_low_memory(memory);
 	struct memory_map m = { .ranges = {
-		{ 0, 0x9fc00, MAP_RAM },
-		{ 0x9fc00, 0x400, MAP_RESERVED }, /* where a BIOS keeps its data (EBDA) */
+		{ 0, BOARD_EBDA, MAP_RAM },
+		{ BOARD_EBDA, KIB, MAP_RESERVED },
 		{ BOARD_FIRMWARE, BOARD_FIRMWARE_LEN, MAP_RESERVED },
 		{ MIB, low - MIB, MAP_RAM },
 		{ BOARD_APICS, BOARD_HIGH_START - BOARD_APICS, MAP_RESERVED },

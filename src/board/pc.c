@@ -270,6 +270,22 @@ static void set_mtrrs(struct cpu *cpu)
 	cpu->mtrr_def_type = BIT(11) | BIT(10) | 6;
 }
 
+/*
+ * The BIOS data area as far as kernels read it without asking for an interrupt: Xen takes the
+ * place of its trampoline from here. IBM PC/AT technical reference, section 5.
+ */
+static void put_bios_data(u8 *low)
+{
+	static const u16 com1 = 0x3f8, ebda_segment = BOARD_EBDA >> 4, base_kib = BOARD_EBDA / KIB;
+
+	memset(low + 0x400, 0, 0x100);
+	memcpy(low + 0x400, &com1, 2);
+	memcpy(low + 0x40e, &ebda_segment, 2);
+	memcpy(low + 0x413, &base_kib, 2);
+	memset(low + BOARD_EBDA, 0, KIB);
+	low[BOARD_EBDA] = 1; /* its size in KiB */
+}
+
 int board_reset(struct board *b)
 {
 	struct acpi_layout layout = { .cpus = b->config->cpus, .ioapic = IOAPIC_BASE,
@@ -291,6 +307,7 @@ int board_reset(struct board *b)
 	space_write(b->host.ports, 0x40, 1, 0);
 	space_write(b->host.ports, 0x40, 1, 0);
 
+	put_bios_data(b->host.ram->host);
 	acpi_put_tables(b->host.ram->host + BOARD_FIRMWARE, &layout);
 	b->boot = (struct boot){ .source = b->config->source, .map = &b->map,
 		.low = b->host.ram->host, .low_size = board_low_memory(b->host.ram->size),
