@@ -21,11 +21,13 @@ static void load_flat(struct cpu *cpu, u16 cs, u16 ss, unsigned cpl, bool wide)
 	cpu->cpl = cpl;
 }
 
-/* A single step after these follows TF as it is now, not as it was. */
-static int enter_kernel(struct cpu *cpu)
+/* A single step after SYSCALL, SYSENTER and SYSRET follows TF as it is now, not as it was. */
+static int flags_loaded(struct cpu *cpu)
 {
 	cpu->step_after = cpu->rflags_system & RFLAGS_TF;
 	cpu_mode_update(cpu);
+	if (cpu->rflags_system & RFLAGS_IF)
+		cpu_events_unmasked(cpu);
 	return OUTCOME_JUMP;
 }
 
@@ -44,13 +46,13 @@ int exec_SYSCALL(struct cpu *cpu, const struct insn *insn)
 		cpu->rip = cpu_long64(cpu) ? cpu->lstar : cpu->cstar;
 		cpu_set_rflags(cpu, rflags & ~cpu->sfmask);
 		load_flat(cpu, sel, sel + 8, 0, true);
-		return enter_kernel(cpu);
+		return flags_loaded(cpu);
 	}
 	cpu->gpr[RCX] = (u32)(cpu->rip + insn->len);
 	cpu->rip = (u32)cpu->star;
 	cpu->rflags_system &= ~(RFLAGS_VM | RFLAGS_IF | RFLAGS_RF);
 	load_flat(cpu, sel, sel + 8, 0, false);
-	return enter_kernel(cpu);
+	return flags_loaded(cpu);
 }
 
 int exec_SYSRET(struct cpu *cpu, const struct insn *insn)
@@ -73,10 +75,7 @@ int exec_SYSRET(struct cpu *cpu, const struct insn *insn)
 		cpu_set_rflags(cpu, cpu->gpr[R11] & ~(RFLAGS_RF | RFLAGS_VM));
 	else
 		cpu->rflags_system |= RFLAGS_IF;
-	cpu_mode_update(cpu);
-	if (cpu->rflags_system & RFLAGS_IF)
-		cpu_events_unmasked(cpu);
-	return OUTCOME_JUMP;
+	return flags_loaded(cpu);
 }
 
 int exec_SYSENTER(struct cpu *cpu, const struct insn *insn)
@@ -92,7 +91,7 @@ int exec_SYSENTER(struct cpu *cpu, const struct insn *insn)
 	load_flat(cpu, sel, sel + 8, 0, lma);
 	cpu->gpr[RSP] = lma ? cpu->sysenter_esp : (u32)cpu->sysenter_esp;
 	cpu->rip = lma ? cpu->sysenter_eip : (u32)cpu->sysenter_eip;
-	return enter_kernel(cpu);
+	return flags_loaded(cpu);
 }
 
 int exec_SYSEXIT(struct cpu *cpu, const struct insn *insn)
