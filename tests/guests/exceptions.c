@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: MIT */
+/* Every vector that an instruction can raise in 64-bit mode: vector, error code, saved RIP, stack. */
+#include "guest.h"
+
+static struct frame seen;
+static unsigned seen_count;
+
+/* Takes note and steps over the instruction: its length is in skip. */
+static unsigned skip;
+static void note(struct frame *frame)
+{
+	seen = *frame;
+	seen_count++;
+	frame->rip += skip;
+}
+
+static void faults(void)
+{
+	u64 at = 0;
+
+	/* #DE: APM2 8.2.1 */
+	check_equal(guest_try("xorl %%ecx, %%ecx; divl %%ecx", : : : "eax", "ecx", "edx"), VEC_DE,
+		"DIV by zero");
+	check_equal(guest_try("movl $1, %%edx; movl $1, %%ecx; divl %%ecx", : : : "eax", "ecx", "edx"),
+		VEC_DE, "DIV whose quotient is too large");
+	check_equal(guest_try("movl $0x80000000, %%eax; cltd; movl $-1, %%ecx; idivl %%ecx",
+			    : : : "eax", "ecx", "edx"), VEC_DE, "IDIV of the least number by -1");
+	check_equal(guest_try("movw $0x1234, %%ax; movb $1, %%cl; divb %%cl", : : : "eax", "ecx"),
+		VEC_DE, "DIV of 8 bits");
+	check_equal(guest_try("movq $1, %%rdx; xorl %%eax, %%eax; movl $1, %%ecx; divq %%rcx",
+			    : : : "rax", "rcx", "rdx"), VEC_DE, "DIV of 64 bits");
+
+	/* #UD: 8.2.7 */
+	check_equal(guest_try("1: ud2", : :), VEC_UD, "UD2");
+	check_equal(guest_try(".byte 0x06", : :), VEC_UD, "PUSH ES in 64-bit mode");
+	check_equal(guest_try(".byte 0x37", : :), VEC_UD, "AAA in 64-bit mode");
+	check_equal(guest_try(".byte 0xd6", : :), VEC_UD, "SALC in 64-bit mode");
+	check_equal(guest_try(".byte 0xf0, 0x90", : :), VEC_UD, "LOCK NOP");
+	check_equal(guest_try(".byte 0xf0, 0x01, 0xc0", : :), VEC_UD, "LOCK with a register");
+	check_equal(guest_try("mov %%rax, %%cr1", : :), VEC_UD, "CR1");
+	check_equal(guest_try(".byte 0x8e, 0xc8", : :), VEC_UD, "MOV CS");
+	check_equal(guest_try(".byte 0x0f, 0x01, 0x38", : : "a"(&at)), NO_TRAP, "INVLPG decodes");
+
+	/* #GP: 8.2.14 */
+	check_equal(guest_try("movq (%0), %%rax", : : "r"(0x8000000000000000) : "rax"), VEC_GP,
+		"a non-canonical address");
+	check_equal(guest_last.error, 0, "its error code");
+	check_equal(guest_try("movl $0xffff, %%eax; mov %%eax, %%ds", : : : "eax"), VEC_GP,
+		"a selector beyond the GDT");
+	check_equal(guest_last.error, 0xfffc, "its error code is the selector");
+	if (!guest_tcg_wrong("RDMSR of what is not there"))
+		check_equal(guest_try("movl $0xffffffff, %%ecx; rdmsr", : : : "eax", "ecx", "edx"), VEC_GP,
+			"RDMSR of what is not there");
+}
+
+/* A stack access through a non-canonical RSP or RBP is #SS, 8.2.13. */
+static void stack_faults(void)
+{
+	u64 bad = 0x0000800000000000;
+
+	if (guest_tcg_wrong("#SS for non-canonical stack addresses"))
+		return;
+	check_equal(guest_try("xchgq %%rbp, %0; movq (%%rbp), %%rax; xchgq %%rbp, %0", : "+r"(bad) : : "rax"),
+		VEC_SS, "non-canonical through RBP");
+}
+
+static void divide_frame(void)
+{
+	u64 rip, rsp;
+
+	guest_set_handler(VEC_DE, note);
+	skip = 2;
+	seen_count = 0;
+	__asm__ volatile("leaq 1f(%%rip), %0; movq %%rsp, %1; xorl %%ecx, %%ecx\n1: divl %%ecx"
+			 : "=&r"(rip), "=&r"(rsp) : : "eax", "ecx", "edx", "cc", "memory");
+	guest_set_handler(VEC_DE, NULL);
+	check_equal(seen_count, 1, "#DE is delivered once");
+	check_equal(seen.rip, rip, "#DE is a fault: RIP is the DIV's");
+	check_equal(seen.rsp, rsp, "RSP is saved always");
+	check_equal(seen.ss, SEL_DATA, "SS is saved always");
+	check_equal(seen.cs, SEL_CODE64, "CS is saved");
+	if (!guest_tcg_wrong("RF in frames"))
+		check(seen.rflags & FLAG_RF, "RF is set in the frame of a fault");
+}
+
+static void traps(void)
+{
+	u64 rip;
+
+	guest_set_handler(VEC_BP, note);
+	skip = 0;
+	seen_count = 0;
+	__asm__ volatile("leaq 1f(%%rip), %0; int3\n1:" : "=&r"(rip) : : "memory");
+	check_equal(seen_count, 1, "INT3");
+	check_equal(seen.rip, rip, "#BP is a trap: RIP is the next instruction's");
+	check(!(seen.rflags & FLAG_RF), "RF is clear in the frame of a trap");
+	guest_set_handler(VEC_BP, NULL);
+
+	guest_set_handler(0x50, note);
+	seen_count = 0;
+	__asm__ volatile("sti; leaq 1f(%%rip), %0; int $0x50\n1: cli" : "=&r"(rip) : : "memory");
+	check_equal(seen.rip, rip, "INT n saves the next RIP");
+	check(seen.rflags & FLAG_IF, "the frame holds IF as it was");
+	guest_set_handler(0x50, NULL);
+}
+
+/* TCG takes the gate's size in long mode for the index's. */
+static void check_idt_error(unsigned vector, const char *name)
+{
+	if (!guest_tcg_wrong(name))
+		check_equal(guest_last.error, vector * 8 + 2, "%s", name);
+}
+
+/* Errors while an event is delivered: selectors with the IDT and EXT bits, 8.4.1. */
+static void gates(void)
+{
+	struct idt_gate kept = guest_idt[0x50];
+	struct table small = { 16 * 0x51 - 2, (u64)guest_idt };
+
+	guest_idt[0x50].attr = 0x0e; /* not present */
+	check_equal(guest_try("int $0x50", : :), VEC_NP, "a gate that is not present");
+	check_idt_error(0x50, "its error code: IDT");
+	guest_idt[0x50] = kept;
+	guest_idt[0x50].attr = 0x85; /* a task gate is nothing in long mode */
+	check_equal(guest_try("int $0x50", : :), VEC_GP, "a gate of a wrong type");
+	check_idt_error(0x50, "its error code");
+	guest_idt[0x50] = kept;
+	guest_idt[0x50].selector = 0;
+	check_equal(guest_try("int $0x50", : :), VEC_GP, "a gate with a null selector");
+	check_equal(guest_last.error, 0, "its error code");
+	guest_idt[0x50] = kept;
+	guest_idt[0x50].selector = SEL_DATA;
+	check_equal(guest_try("int $0x50", : :), VEC_GP, "a gate to a data segment");
+	check_equal(guest_last.error, SEL_DATA, "its error code");
+	guest_idt[0x50] = kept;
+	guest_idt[0x50].selector = SEL_CODE32;
+	check_equal(guest_try("int $0x50", : :), VEC_GP, "a gate to a 32-bit code segment");
+	check_equal(guest_last.error, SEL_CODE32, "its error code");
+	guest_idt[0x50] = kept;
+	lidt(&small);
+	check_equal(guest_try("int $0x50", : :), VEC_GP, "a vector beyond the IDT's limit");
+	check_idt_error(0x50, "its error code");
+	lidt(&guest_idtr);
+}
+
+static u64 user_gates(u64 arg)
+{
+	return guest_try("int $0x50", : :);
+}
+
+static u64 user_int3(u64 arg)
+{
+	return guest_try("int3", : :);
+}
+
+static u64 user_privileged(u64 arg)
+{
+	unsigned bad = 0;
+
+	bad += guest_try("hlt", : :) != VEC_GP;
+	bad += guest_try("cli", : :) != VEC_GP;
+	bad += guest_try("movq %%cr0, %%rax", : : : "rax") != VEC_GP;
+	bad += guest_try("movq %%rax, %%cr3", : :) != VEC_GP;
+	bad += guest_try("movq %%dr7, %%rax", : : : "rax") != VEC_GP;
+	bad += guest_try("rdmsr", : :) != VEC_GP;
+	bad += guest_try("wbinvd", : :) != VEC_GP;
+	bad += guest_try("invlpg (%%rsp)", : :) != VEC_GP;
+	bad += guest_try("lgdt (%%rsp)", : :) != VEC_GP;
+	bad += guest_try("inb $0x80, %%al", : : : "rax") != VEC_GP;
+	bad += guest_try("outb %%al, $0x80", : :) != VEC_GP;
+	bad += guest_try("clts", : :) != VEC_GP;
+	bad += guest_try("swapgs", : :) != VEC_GP;
+	bad += guest_try("sysretq", : :) != VEC_GP;
+	bad += guest_last.error != 0;
+	return bad;
+}
+
+static void user(void)
+{
+	check_equal(guest_user(user_gates, 0), VEC_GP, "INT n through a gate of DPL 0 from CPL 3");
+	check_idt_error(0x50, "its error code");
+	check_equal(guest_user(user_int3, 0), VEC_BP, "INT3 through a gate of DPL 3");
+	check_equal(guest_last.cs, SEL_USER_CODE64, "the frame's CS is the user's");
+	check_equal(guest_last.ss, SEL_USER_DATA, "the frame's SS is the user's");
+	check_equal(guest_user(user_privileged, 0), 0, "privileged instructions at CPL 3");
+}
+
+/* IST, 8.9.4; the frame's RSP stays the old one. */
+static u64 handler_rsp;
+static void note_rsp(struct frame *frame)
+{
+	handler_rsp = (u64)frame;
+	seen = *frame;
+}
+
+static void ist(void)
+{
+	u64 rsp, normal;
+
+	guest_set_handler(0x50, note_rsp);
+	__asm__ volatile("movq %%rsp, %0; int $0x50" : "=&r"(rsp) : : "memory");
+	normal = handler_rsp;
+	check(rsp - normal < 512, "without IST the stack stays");
+	check_equal(normal + sizeof(struct frame), rsp & ~15ull, "the frame is aligned to 16");
+	guest_set_ist(0x50, 3);
+	__asm__ volatile("movq %%rsp, %0; int $0x50" : "=&r"(rsp) : : "memory");
+	check(handler_rsp - rsp + 0x100000 > 0x100 && (handler_rsp < rsp - 4096 || handler_rsp > rsp),
+		"with IST the stack is another");
+	check_equal(seen.rsp, rsp, "and the old RSP is saved");
+	guest_set_ist(0x50, 0);
+	guest_set_handler(0x50, NULL);
+}
+
+/* #DF: a #PF whose handler cannot be reached, 8.2.9; the error code is 0. */
+static bool double_fault_seen;
+static u64 double_fault_error, recover_rip, recover_rsp;
+static void on_double_fault(struct frame *frame)
+{
+	double_fault_seen = true;
+	double_fault_error = frame->error;
+	guest_idt[VEC_PF].attr = 0x8e;
+	frame->rip = recover_rip;
+	frame->rsp = recover_rsp;
+}
+
+static void double_fault(void)
+{
+	guest_set_handler(VEC_DF, on_double_fault);
+	guest_set_ist(VEC_DF, 1);
+	guest_idt[VEC_PF].attr = 0x0e; /* delivery gives #NP: contributory after #PF */
+	__asm__ volatile("leaq 1f(%%rip), %%rax; movq %%rax, %0; movq %%rsp, %1\n\t"
+			 "movq 0x100000000000, %%rax\n1:"
+			 : "=m"(recover_rip), "=m"(recover_rsp) : : "rax", "memory");
+	check(double_fault_seen, "#PF, then #NP at its gate, is #DF");
+	check_equal(double_fault_error, 0, "#DF's error code");
+	check_equal(read_cr2(), 0x100000000000, "CR2 holds the first fault's address");
+
+	/* a fault on a benign one is served in sequence */
+	guest_idt[0x50].attr = 0x0e;
+	double_fault_seen = false;
+	check_equal(guest_try("int $0x50", : :), VEC_NP, "INT n and #NP are no #DF");
+	check(!double_fault_seen, "no #DF");
+	guest_idt[0x50].attr = 0x8e;
+
+	/* a stack that cannot be pushed to: #SS or #PF in delivery of #GP: #DF on IST 1 */
+	double_fault_seen = false;
+	__asm__ volatile("leaq 1f(%%rip), %%rax; movq %%rax, %0; movq %%rsp, %1\n\t"
+			 "movabsq $0x8000000000000000, %%rsp; ud2\n1:"
+			 : "=m"(recover_rip), "=m"(recover_rsp) : : "rax", "memory");
+	check(double_fault_seen || guest_option("tcg"), "#UD on a non-canonical stack is #DF");
+	guest_set_ist(VEC_DF, 0);
+	guest_set_handler(VEC_DF, NULL);
+}
+
+/* #PF's error code, 8.4.2. */
+static u64 user_read(u64 address)
+{
+	return guest_try("movb (%0), %%al", : : "r"(address) : "rax");
+}
+
+static u64 user_write(u64 address)
+{
+	return guest_try("movb $1, (%0)", : : "r"(address));
+}
+
+static void page_faults(void)
+{
+	u64 page = (u64)guest_pages(1);
+
+	guest_map(guest_pml4, page, page, 0);
+	check_equal(guest_try("movb (%0), %%al", : : "r"(page) : "rax"), VEC_PF, "read, not present");
+	check_equal(guest_last.error, 0, "its error code");
+	check_equal(guest_try("movb $1, (%0)", : : "r"(page + 5)), VEC_PF, "write, not present");
+	check_equal(guest_last.error, 2, "its error code");
+	check_equal(guest_last.cr2, page + 5, "CR2 is the byte's address");
+	check_equal(guest_user(user_read, page), VEC_PF, "user read, not present");
+	check_equal(guest_last.error, 4, "its error code");
+	guest_map(guest_pml4, page, page, PTE_P | PTE_W);
+	check_equal(guest_user(user_read, page), VEC_PF, "user read of a supervisor page");
+	check_equal(guest_last.error, 5, "its error code");
+	check_equal(guest_user(user_write, page), VEC_PF, "user write of a supervisor page");
+	check_equal(guest_last.error, 7, "its error code");
+	guest_map(guest_pml4, page, page, PTE_P | PTE_U);
+	check_equal(guest_user(user_write, page), VEC_PF, "user write of a read-only page");
+	check_equal(guest_last.error, 7, "its error code");
+	check_equal(guest_try("movb $1, (%0)", : : "r"(page)), VEC_PF, "CR0.WP: supervisor write");
+	check_equal(guest_last.error, 3, "its error code");
+	write_cr0(read_cr0() & ~CR0_WP);
+	check_equal(guest_try("movb $1, (%0)", : : "r"(page)), NO_TRAP, "without CR0.WP it may");
+	write_cr0(read_cr0() | CR0_WP);
+	guest_map(guest_pml4, page, page, PTE_P | PTE_W | PTE_U);
+	/* an access across two pages faults at the second's first byte */
+	guest_map(guest_pml4, page + PAGE, page, 0);
+	check_equal(guest_try("movq $1, (%0)", : : "r"(page + PAGE - 4)), VEC_PF, "a store across pages");
+	check_equal(guest_last.cr2, page + PAGE, "CR2 is the second page");
+	check_equal(*(u32 *)(page + PAGE - 4), 0, "nothing was stored");
+}
+
+/* #AC, 8.2.18: CPL 3, CR0.AM and RFLAGS.AC. */
+static u64 user_misaligned(u64 address)
+{
+	return guest_try("pushfq; orl $0x40000, (%%rsp); popfq; movl 1(%0), %%eax; "
+			 "pushfq; andl $~0x40000, (%%rsp); popfq", : : "r"(address) : "rax");
+}
+
+static void alignment(void)
+{
+	static u64 words[2];
+
+	write_cr0(read_cr0() & ~CR0_AM);
+	check_equal(guest_user(user_misaligned, (u64)words), NO_TRAP, "AC without CR0.AM");
+}
+
+void guest_main(void)
+{
+	faults();
+	stack_faults();
+	divide_frame();
+	traps();
+	gates();
+	user();
+	ist();
+	double_fault();
+	page_faults();
+	alignment();
+}
