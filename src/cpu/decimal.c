@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Decimal adjustments and other instructions that 64-bit mode lacks, so that the host cannot run
- * them: APM3 chapter 3. Flags that the manual leaves undefined are clear, or as the result has them.
+ * them: APM3 chapter 3. Flags that the manual leaves undefined come out as AMD's Zen has them: as
+ * by the addition that makes the result.
  */
 #include "cpu/handlers.h"
 
@@ -15,17 +16,21 @@ static void set_al(struct cpu *cpu, u8 al)
 	gpr_write(cpu, RAX, 1, al);
 }
 
-/* SF, ZF and PF as a byte gives them. */
-static u64 result_flags(u8 value)
+/* What an addition or subtraction of that many bits does to PF, ZF, SF and OF. */
+static u64 adjust(u32 a, u32 by, bool add, unsigned bits, u32 *result)
 {
+	u32 sign = BIT(bits - 1), sum = (add ? a + by : a - by) & (2 * sign - 1);
 	u64 flags = 0;
 
-	if (value & 0x80)
+	if (sum & sign)
 		flags |= RFLAGS_SF;
-	if (!value)
+	if (!sum)
 		flags |= RFLAGS_ZF;
-	if (!__builtin_parity(value))
+	if (!__builtin_parity(sum & 0xff))
 		flags |= RFLAGS_PF;
+	if ((add ? ~(a ^ by) : a ^ by) & (a ^ sum) & sign)
+		flags |= RFLAGS_OF;
+	*result = sum;
 	return flags;
 }
 
@@ -39,23 +44,22 @@ static int set_flags(struct cpu *cpu, u64 flags)
 static int decimal_adjust(struct cpu *cpu, bool add)
 {
 	u64 old = flags_of(cpu), flags = 0;
-	u8 al = cpu->gpr[RAX], result = al;
+	u8 al = cpu->gpr[RAX], by = 0;
+	u32 result;
 
 	if ((al & 15) > 9 || (old & RFLAGS_AF)) {
+		by = 6;
 		flags |= RFLAGS_AF;
-		if (add ? al > 0xf9 : al < 6)
+		if (!add && al < 6)
 			flags |= RFLAGS_CF;
-		result += add ? 6 : -6;
 	}
-	/* DAA's carry of the low digit does not survive a high digit that needs none */
 	if (al > 0x99 || (old & RFLAGS_CF)) {
-		result += add ? 0x60 : -0x60;
+		by += 0x60;
 		flags |= RFLAGS_CF;
-	} else if (add) {
-		flags &= ~RFLAGS_CF;
 	}
+	flags |= adjust(al, by, add, 8, &result);
 	set_al(cpu, result);
-	return set_flags(cpu, flags | result_flags(result));
+	return set_flags(cpu, flags);
 }
 
 int exec_DAA(struct cpu *cpu, const struct insn *insn)
@@ -71,16 +75,17 @@ int exec_DAS(struct cpu *cpu, const struct insn *insn)
 /* AAA and AAS: AX by 106h when the low digit is none, then the high digit of AL goes. */
 static int ascii_adjust(struct cpu *cpu, bool add)
 {
-	u16 ax = cpu->gpr[RAX];
+	u16 ax = cpu->gpr[RAX], by = 0;
 	u64 flags = 0;
+	u32 result;
 
 	if ((ax & 15) > 9 || (flags_of(cpu) & RFLAGS_AF)) {
-		ax += add ? 0x106 : -0x106;
+		by = 0x106;
 		flags = RFLAGS_AF | RFLAGS_CF;
 	}
-	ax &= 0xff0f;
-	gpr_write(cpu, RAX, 2, ax);
-	return set_flags(cpu, flags | result_flags(ax));
+	flags |= adjust(ax, by, add, 16, &result);
+	gpr_write(cpu, RAX, 2, result & 0xff0f);
+	return set_flags(cpu, flags);
 }
 
 int exec_AAA(struct cpu *cpu, const struct insn *insn)
@@ -96,19 +101,29 @@ int exec_AAS(struct cpu *cpu, const struct insn *insn)
 int exec_AAM(struct cpu *cpu, const struct insn *insn)
 {
 	u8 base = insn->imm, al = cpu->gpr[RAX];
+	u64 flags;
+	u32 low;
 
 	if (!base)
 		return cpu_fault(cpu, VEC_DE);
-	gpr_write(cpu, RAX, 2, (al / base) << 8 | al % base);
-	return set_flags(cpu, result_flags(al % base));
+	flags = adjust(al % base, 0, true, 8, &low);
+	gpr_write(cpu, RAX, 2, (al / base) << 8 | low);
+	return set_flags(cpu, flags);
 }
 
 int exec_AAD(struct cpu *cpu, const struct insn *insn)
 {
-	u8 al = cpu->gpr[RAX], ah = cpu->gpr[RAX] >> 8, result = al + ah * (u8)insn->imm;
+	u8 al = cpu->gpr[RAX], by = (cpu->gpr[RAX] >> 8) * insn->imm;
+	u64 flags;
+	u32 result;
 
+	flags = adjust(al, by, true, 8, &result);
+	if (al + by > 0xff)
+		flags |= RFLAGS_CF;
+	if ((al & 15) + (by & 15) > 15)
+		flags |= RFLAGS_AF;
 	gpr_write(cpu, RAX, 2, result);
-	return set_flags(cpu, result_flags(result));
+	return set_flags(cpu, flags);
 }
 
 int exec_SALC(struct cpu *cpu, const struct insn *insn)

@@ -73,8 +73,9 @@ static inline int operand_find(struct cpu *cpu, const struct insn *insn, unsigne
 	}
 	operand->count = MIN(want, operand->count);
 	operand->host = NULL;
+	/* faults come in the order of the operands, whichever of them crosses pages */
 	if (unlikely(!operand->count))
-		return 0;
+		return cpu_probe(cpu, operand->linear, size, write ? ACCESS_WRITE : ACCESS_READ);
 	operand->host = write ? tlb_write_hit(cpu, operand->linear, size) :
 				tlb_read_hit(cpu, operand->linear, size);
 	if (likely(operand->host))
@@ -310,15 +311,16 @@ int exec_CMPS(struct cpu *cpu, const struct insn *insn)
 		struct operand a, b;
 		u64 want = MIN(repeat.left, repeat.limit), n, x = 0, y = 0;
 
-		if (operand_find(cpu, insn, insn->seg, RSI, repeat.down, false, want, &a) ||
-		    operand_find(cpu, insn, ES, RDI, repeat.down, false, want, &b))
+		/* which of two faults comes first the manuals leave open; AMD's is the second's */
+		if (operand_find(cpu, insn, ES, RDI, repeat.down, false, want, &b) ||
+		    operand_find(cpu, insn, insn->seg, RSI, repeat.down, false, want, &a))
 			return OUTCOME_FAULT;
 		n = MIN(a.count, b.count);
 		if (likely(a.host && b.host && n)) {
 			n = host_cmps(cpu, a.host, b.host, n, size, repeat.down, while_equal);
 		} else {
-			if (cpu_read(cpu, a.linear, &x, size, ACCESS_READ) ||
-			    cpu_read(cpu, b.linear, &y, size, ACCESS_READ))
+			if (cpu_read(cpu, b.linear, &y, size, ACCESS_READ) ||
+			    cpu_read(cpu, a.linear, &x, size, ACCESS_READ))
 				return OUTCOME_FAULT;
 			n = host_cmps(cpu, (u8 *)&x, (u8 *)&y, 1, size, false, while_equal);
 		}
