@@ -120,4 +120,7 @@ struct acpi_layout {
 /* Writes all tables into the firmware area, `area` its host address. */
 void acpi_put_tables(u8 area[BOARD_FIRMWARE_LEN], const struct acpi_layout *layout);
 
+/* ---- firmware.c: chips are just reset ---- */
+void firmware_leave(struct board *board, const struct acpi_layout *layout);
+
 #endif

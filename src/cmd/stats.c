@@ -6,32 +6,40 @@
 #include <sys/resource.h>
 
 #include "machine/machine.h"
+#include "virt/svm.h"
 
 static double seconds(u64 ns)
 {
 	return ns / 1e9;
 }
 
+static void count(const char *what, u64 n)
+{
+	fprintf(stderr, "  %-24s%12llu\n", what, (unsigned long long)n);
+}
+
 static void print_cpu(const struct cpu *cpu)
 {
 	const struct cpu_stats *s = &cpu->stats;
-	static const char *const units[] = { "SVM", "VMX" };
 
 	fprintf(stderr, "cpu %u\n", cpu->id);
-	fprintf(stderr, "  instructions translated %12llu\n", (unsigned long long)s->insns_translated);
-	fprintf(stderr, "  blocks                  %12llu\n", (unsigned long long)s->blocks);
-	fprintf(stderr, "  TLB fills               %12llu\n", (unsigned long long)s->tlb_fills);
-	fprintf(stderr, "  TLB flushes             %12llu\n", (unsigned long long)s->flushes);
-	fprintf(stderr, "  indirect jump misses    %12llu\n", (unsigned long long)s->jump_misses);
-	fprintf(stderr, "  slow accesses           %12llu\n", (unsigned long long)s->slow_accesses);
-	fprintf(stderr, "  interrupts delivered    %12llu\n", (unsigned long long)s->irqs);
-	for (unsigned unit = 0; unit < 2; unit++)
-		for (unsigned reason = 0; reason < STAT_EXIT_REASONS; reason++)
-			if (s->exits[unit][reason])
-				fprintf(stderr, "  %s exit 0x%02x%s %*llu\n", units[unit], reason,
-					reason == STAT_EXIT_REASONS - 1 ? " and others" : "",
-					reason == STAT_EXIT_REASONS - 1 ? 11 : 22,
-					(unsigned long long)s->exits[unit][reason]);
+	count("instructions translated", s->insns_translated);
+	count("blocks", s->blocks);
+	count("TLB fills", s->tlb_fills);
+	count("TLB flushes", s->flushes);
+	count("indirect jump misses", s->jump_misses);
+	count("slow accesses", s->slow_accesses);
+	count("interrupts delivered", s->irqs);
+	for (unsigned slot = 0; slot < STAT_EXIT_REASONS; slot++) {
+		const char *name = svm_stat_name(slot);
+		char text[40];
+
+		if (!s->exits[0][slot])
+			continue;
+		/* The code tells which register or vector it was */
+		snprintf(text, sizeof(text), "exits %02x %s", slot, name ? name : "?");
+		count(text, s->exits[0][slot]);
+	}
 	for (unsigned level = 0; level < ARRAY_SIZE(s->level_ns); level++)
 		if (s->level_ns[level])
 			fprintf(stderr, "  seconds in L%u           %12.3f\n", level + 1,
