@@ -168,7 +168,7 @@ u64 cpu_efer_valid(const struct cpu *cpu)
 {
 	u64 valid = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 
-	if (cpu_has(cpu, 0x80000001, 2, 2)) /* SVM */
+	if (cpu_has(cpu, 0x80000001, 2, 2) && !cpu->svm_disabled) /* SVM, APM2 15.30.1 */
 		valid |= EFER_SVME;
 	if (cpu_has(cpu, 0x80000021, 0, 8)) /* automatic IBRS: nothing to do, APM2 3.1.7 */
 		valid |= EFER_AIBRSE;

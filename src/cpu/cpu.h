@@ -150,6 +150,7 @@ struct cpu {
 	bool nmi_blocked;       /* until IRET */
 	bool nmi_pending;
 	u64 pending_db;         /* DR6 bits of traps to be raised after this instruction */
+	u64 watched[4], watched_dr7; /* breakpoint.c: DR0 to DR3 and DR7 as the TLBs know them */
 	bool step_after;        /* TF was set when this instruction began */
 	u32 pins;               /* BIT(CPU_PIN_*): set from any thread, atomically */
 	u8 sipi_vector;
@@ -168,6 +169,7 @@ struct cpu {
 	u64 nested_cr4, nested_efer; /* the host's, whose paging mode nested_root's tables are in */
 	bool virtual_tpr;       /* V_INTR_MASKING: CR8 is cr8_shadow, not the controller's TPR; a MOV
 	                         * to it sets virt_pending */
+	bool svm_disabled;      /* VM_CR.SVMDIS: EFER.SVME must be zero */
 	u32 nested_asid;        /* tag of the guest's translations; 0 outside */
 	void *virt_state;       /* struct svm or struct vmx */
 
@@ -294,6 +296,19 @@ int cpu_interrupt(struct cpu *cpu, const struct event *event);
  * machine_kick(). */
 void cpu_pin_set(void *cpu, unsigned pin, bool level);
 
+/* ---- breakpoints on data and ports: breakpoint.c ---- */
+static inline bool cpu_watching(const struct cpu *cpu)
+{
+	return unlikely(cpu->dr7 & DR7_ENABLE);
+}
+/* With cpu_watching(): whether a page may have no TLB entry, since accesses to it are watched. */
+bool cpu_watches_page(const struct cpu *cpu, u64 linear);
+/* With cpu_watching(): an access that found no TLB entry; a hit goes to pending_db. */
+void cpu_watch_data(struct cpu *cpu, u64 linear, u64 len, bool write);
+void cpu_watch_port(struct cpu *cpu, u16 port, unsigned size);
+/* Called by cpu_mode_update(). */
+void cpu_watch_update(struct cpu *cpu);
+
 /* ---- segments: segment.c ---- */
 /* Loads a data or stack segment register as MOV and POP do, with all checks. 0 or OUTCOME_FAULT. */
 int cpu_load_segment(struct cpu *cpu, unsigned seg, u16 selector);
@@ -381,7 +396,7 @@ bool cpu_has(const struct cpu *cpu, u32 leaf, unsigned reg, unsigned bit);
 
 /* ---- time ---- */
 u64 cpu_tsc(const struct cpu *cpu); /* the guest's */
-/* Outside a guest; the local APIC's deadline follows. 0 at reset, or what WRMSR says. */
+/* Of L1 and a running guest with it; the local APIC's deadline follows. 0 at reset, or by WRMSR. */
 void cpu_set_tsc(struct cpu *cpu, u64 value);
 /* When L1's TSC reaches a value, in CLOCK_MONOTONIC ns, rounded up; `cpu` is a struct cpu. Fits
  * struct lapic's tsc_to_ns. Any thread that holds the machine lock. */

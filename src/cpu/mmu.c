@@ -314,7 +314,7 @@ static int second_stage(struct cpu *cpu, u64 gpa, unsigned access, bool in_walk,
 fault:
 	if (write)
 		error |= PF_W;
-	if (fetch && (cpu->nested_efer & EFER_NXE))
+	if (fetch && ((cpu->nested_efer & EFER_NXE) || (cpu->nested_cr4 & CR4_SMEP)))
 		error |= PF_I;
 	cpu->fault = (struct fault){
 		.kind = FAULT_NESTED, .error = error, .address = linear, .gpa = gpa,

@@ -44,7 +44,8 @@ static int read_tsc(struct cpu *cpu, u32 msr, u64 *value)
 /* SDM3 18.17.3: a write moves TSC_ADJUST by as much. */
 static int write_tsc(struct cpu *cpu, u32 msr, u64 value)
 {
-	cpu->tsc_adjust += value - cpu_tsc(cpu);
+	/* L1's, also where a guest was let write it: APM2 15.30.5 */
+	cpu->tsc_adjust += value - (__builtin_ia32_rdtsc() + cpu->tsc_l1_offset);
 	cpu_set_tsc(cpu, value);
 	return 0;
 }

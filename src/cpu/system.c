@@ -22,11 +22,14 @@ u64 cpu_tsc(const struct cpu *cpu)
 
 void cpu_set_tsc(struct cpu *cpu, u64 value)
 {
-	u64 deadline;
+	u64 deadline, old = cpu->tsc_l1_offset;
 
 	cpu->tsc_l1_offset = value - __builtin_ia32_rdtsc();
 	if (!cpu->in_guest)
 		cpu->tsc_offset = cpu->tsc_l1_offset;
+	else /* the guest's is a multiple of L1's, APM2 15.30.5 */
+		cpu->tsc_offset += (__int128)(i64)(cpu->tsc_l1_offset - old) *
+			(i64)cpu->tsc_ratio >> 32;
 	pvclock_tsc_changed(cpu);
 	if (!cpu->intc_ops)
 		return;

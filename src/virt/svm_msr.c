@@ -47,6 +47,7 @@ static int write_vm_cr(struct cpu *cpu, struct svm *svm, u64 value)
 	if (svm->vm_cr & VM_CR_LOCK)
 		value = (value & ~locked) | (svm->vm_cr & locked);
 	svm->vm_cr = value;
+	cpu->svm_disabled = value & VM_CR_SVMDIS;
 	return 0;
 }
 
@@ -103,6 +104,7 @@ void svm_reset(struct cpu *cpu)
 		svm->mode_tag[i].asid = 0;
 	if (!(svm->vm_cr & VM_CR_LOCK))
 		svm->vm_cr &= ~(u64)VM_CR_SVMDIS;
+	cpu->svm_disabled = svm->vm_cr & VM_CR_SVMDIS;
 	svm->hsave_pa = 0;
 	svm->tsc_ratio = TSC_RATIO_ONE;
 }

@@ -151,7 +151,7 @@ static const struct row rows[] = {
 	ROW(hlt_insn, SVM_EXIT_HLT, 0, NO_PLAIN, ALWAYS),
 	ROW(invlpg_insn, SVM_EXIT_INVLPG, 0x123456010, NO_TRAP, ALWAYS),
 	ROW(invlpga_insn, SVM_EXIT_INVLPGA, 0x7654321000, NO_TRAP, ALWAYS),
-	ROW(invpcid_insn, SVM_EXIT_INVPCID, 0, NO_TRAP, { 7, 1, 10 }),
+	ROW(invpcid_insn, SVM_EXIT_INVPCID, (u64)invpcid_image, NO_TRAP, { 7, 1, 10 }),
 	ROW(vmload_insn, SVM_EXIT_VMLOAD, 0, NO_TRAP, ALWAYS),
 	ROW(vmsave_insn, SVM_EXIT_VMSAVE, 0, NO_TRAP, ALWAYS),
 	ROW(stgi_insn, SVM_EXIT_STGI, 0, NO_TRAP, ALWAYS),
@@ -212,6 +212,8 @@ static void check_row(const struct row *row)
 		check_equal(vmcb->nrip, end, "%s: nRIP", row->name);
 	if (svm_has(SVM_DECODE))
 		check_equal(vmcb->exit_info1, row->info1, "%s: EXITINFO1", row->name);
+	if (row->code == invpcid_insn)
+		check_equal(vmcb->exit_info2, 2, "INVPCID: its type is EXITINFO2");
 	check_equal(vmcb->exit_int_info, 0, "%s: EXITINTINFO", row->name);
 	if (row->plain == NO_PLAIN)
 		return;
