@@ -143,7 +143,7 @@ static void fault_registers(struct cpu *cpu, const struct fault *fault)
 {
 	if (fault->vector != VEC_DB)
 		return;
-	cpu->dr6 |= fault->dr6;
+	cpu->dr6 = (cpu->dr6 & ~MASK(3, 0)) | fault->dr6;
 	cpu->dr7 &= ~DR7_GD;
 	cpu->debugctl &= ~1ull; /* LBR, APM2 13.1.1.6 */
 }

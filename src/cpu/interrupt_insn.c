@@ -108,6 +108,9 @@ int exec_INT1(struct cpu *cpu, const struct insn *insn)
 {
 	if (cpu_intercepted(cpu, insn, VIRT_ICEBP, 0, 0))
 		return OUTCOME_JUMP;
+	/* a trap that MOV SS held back is the same #DB */
+	cpu->dr6 |= cpu->pending_db;
+	cpu->pending_db = 0;
 	return software_exception(cpu, insn, VEC_DB);
 }
 

@@ -111,6 +111,8 @@ void cpu_mode_update(struct cpu *cpu)
 	if (cpu->in_guest)
 		mode |= MODE_PAUSE;
 	cpu->mode = mode;
+	if (cpu_watching(cpu))
+		cpu_watch_update(cpu);
 
 	pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
 	if (!cpu->context || cpu->context->privilege != privilege || cpu->context->pcid != pcid ||
