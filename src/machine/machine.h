@@ -64,7 +64,7 @@ void machine_free(struct machine *machine);
 /* Any thread, with or without the lock. The first end wins; the loop wakes, the vCPUs leave. */
 void machine_end(struct machine *machine, enum machine_end how);
 /* A guest asked for a reset (port 92h, CF9h, triple fault): the vCPUs leave engine_run() at their
- * next boundary, then the loop's thread resets all. Any thread. With no_reboot the machine ends. */
+ * next boundary, and the last to leave resets all. Any thread. With no_reboot the machine ends. */
 void machine_request_reset(struct machine *machine);
 /* machine_lock(), machine_kick() and what else a vCPU needs are declared in cpu/cpu.h. */
 
