@@ -51,3 +51,21 @@ pack_initrd() {
 		cpio --quiet --null --create --format=newc --owner=0:0) >"$2.new"
 	mv "$2.new" "$2"
 }
+
+# The files of a kernel module and of all that it depends on, in the order to load them: each names
+# what it needs in its own text. modules_of KERNEL_DIRECTORY MODULE...
+modules_of() {
+	local kernel=$1 module
+	shift
+	for module; do module_and_needed "$kernel" "$module"; done | awk '!seen[$0]++'
+}
+
+module_and_needed() {
+	local file needed
+	file=$(find "$1/lib/modules" -name "$2.ko" -o -name "${2//_/-}.ko" | head -n 1)
+	[ -n "$file" ] || fail "the kernel package has no module $2"
+	for needed in $(tr '\0' '\n' <"$file" | sed -n 's/^depends=//p' | tr ',' ' '); do
+		module_and_needed "$1" "$needed"
+	done
+	echo "$file"
+}

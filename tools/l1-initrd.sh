@@ -10,19 +10,8 @@ kernel=$("$root/tools/kernel.sh")
 tiny=$("$root/tools/tiny-initrd.sh")
 qemu=$(command -v qemu-system-x86_64) || fail "qemu-system-x86_64 is missing: tools/setup.sh test"
 
-# The files of a module and of all that it depends on, in the order to load them: each names what
-# it needs in its own text.
-modules_of() {
-	local file needed
-	file=$(find "$kernel/lib/modules" -name "$1.ko" -o -name "${1//_/-}.ko" | head -n 1)
-	[ -n "$file" ] || fail "the kernel package has no module $1"
-	for needed in $(tr '\0' '\n' <"$file" | sed -n 's/^depends=//p' | tr ',' ' '); do
-		modules_of "$needed"
-	done
-	echo "$file"
-}
-
-if ! fresh "$out" "$kernel/vmlinuz" "$tiny" "$qemu" "$root/tools/initrd/l1-init" "$0"; then
+if ! fresh "$out" "$kernel/vmlinuz" "$tiny" "$qemu" "$root/tools/initrd/l1-init" \
+	"$root/bench/work.c" "$0"; then
 	scratch_dir
 	tree=$scratch/tree
 	mkdir -p "$tree"/{bin,boot,dev,proc,sys,tmp,lib/modules,usr/bin,usr/share}
@@ -31,7 +20,7 @@ if ! fresh "$out" "$kernel/vmlinuz" "$tiny" "$qemu" "$root/tools/initrd/l1-init"
 	install -m 644 "$kernel/vmlinuz" "$tree/boot/vmlinuz"
 	install -m 644 "$tiny" "$tree/boot/l2.cpio"
 	gcc -O2 -static -o "$tree/work" "$root/bench/work.c" -lm
-	for module in $(modules_of kvm-amd | awk '!seen[$0]++'); do
+	for module in $(modules_of "$kernel" kvm-amd); do
 		install -m 644 "$module" "$tree/lib/modules/"
 		echo "/lib/modules/$(basename "$module")" >>"$tree/modules.list"
 	done
