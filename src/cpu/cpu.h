@@ -170,6 +170,7 @@ struct cpu {
 	bool virtual_tpr;       /* V_INTR_MASKING: CR8 is cr8_shadow, not the controller's TPR; a MOV
 	                         * to it sets virt_pending */
 	bool svm_disabled;      /* VM_CR.SVMDIS: EFER.SVME must be zero */
+	bool init_redirect;     /* VM_CR.R_INIT: INIT becomes #SX, APM2 15.28 */
 	u32 nested_asid;        /* tag of the guest's translations; 0 outside */
 	void *virt_state;       /* struct svm or struct vmx */
 

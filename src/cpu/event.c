@@ -229,6 +229,8 @@ static int acknowledge(struct cpu *cpu)
 	return vector;
 }
 
+#define SX_INIT_REDIRECTED 1 /* #SX's error code, APM2 8.4.3 */
+
 /* INIT and SIPI: APM2 14.1.4, 16.5. True when one was acted on. */
 static bool poll_init(struct cpu *cpu, u32 pins)
 {
@@ -237,6 +239,12 @@ static bool poll_init(struct cpu *cpu, u32 pins)
 		if (cpu_intercepted(cpu, NULL, VIRT_INIT, 0, 0))
 			return true;
 		pin_clear(cpu, CPU_PIN_INIT);
+		if (cpu->init_redirect && cpu->activity <= CPU_HALTED) {
+			cpu->activity = CPU_RUNNING;
+			cpu_fault_code(cpu, VEC_SX, SX_INIT_REDIRECTED);
+			cpu_deliver_fault(cpu);
+			return true;
+		}
 		pin_clear(cpu, CPU_PIN_SIPI);
 		cpu_init(cpu);
 		return true;

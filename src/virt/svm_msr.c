@@ -48,6 +48,7 @@ static int write_vm_cr(struct cpu *cpu, struct svm *svm, u64 value)
 		value = (value & ~locked) | (svm->vm_cr & locked);
 	svm->vm_cr = value;
 	cpu->svm_disabled = value & VM_CR_SVMDIS;
+	cpu->init_redirect = value & VM_CR_R_INIT;
 	return 0;
 }
 

@@ -5,6 +5,7 @@
  */
 #include "svm.h"
 
+#define VEC_SX 30
 #define VEC_A 0x41
 #define VEC_B 0x42
 
@@ -262,6 +263,39 @@ static void nmi(void)
 	guest_set_handler(2, NULL);
 }
 
+/* Under VM_CR.R_INIT an INIT is #SX; GIF and the intercept hold it back before; 15.28. */
+static void init(void)
+{
+	if (guest_tcg_wrong("INIT redirection"))
+		return;
+	wrmsr(MSR_VM_CR, VM_CR_R_INIT);
+	fresh();
+	guest_set_handler(VEC_SX, on_event);
+	clgi();
+	apic_init_self();
+	check_equal(taken[VEC_SX], 0, "INIT waits for GIF");
+	svm_intercept(SVM_EXIT_INIT, true);
+	check_equal(svm_run_at(nothing), SVM_EXIT_INIT, "INIT pending at VMRUN");
+	check_equal(vmcb->rip, nothing, "INIT: no instruction ran");
+	check_equal(taken[VEC_SX], 1, "INIT: #SX in the host after STGI");
+	check_equal(taken_error[VEC_SX], 1, "INIT: #SX's error code");
+	/* without the intercept it is the guest's */
+	fresh();
+	clgi();
+	apic_init_self();
+	check_equal(svm_run_at(nothing), SVM_EXIT_VMMCALL, "INIT without intercept");
+	check_equal(taken[VEC_SX], 1, "INIT: #SX in the guest");
+	check(in_guest_then, "INIT: in the guest");
+	fresh();
+	clgi();
+	apic_init_self();
+	svm_intercept(SVM_EXIT_EXCEPTION + VEC_SX, true);
+	check_equal(svm_run_at(nothing), SVM_EXIT_EXCEPTION + VEC_SX, "#SX has an intercept");
+	check_equal(vmcb->exit_info1, 1, "#SX: EXITINFO1");
+	guest_set_handler(VEC_SX, NULL);
+	wrmsr(MSR_VM_CR, 0);
+}
+
 /* ---- virtual interrupts ---- */
 
 static u64 virq(unsigned vector, unsigned prio, u64 flags)
@@ -421,6 +455,7 @@ void guest_main(void)
 	faulting_injection();
 	physical();
 	nmi();
+	init();
 	virtual_interrupts();
 	shadow();
 	virtual_gif();

@@ -373,7 +373,7 @@ static void vmcb_over_code(void)
 	svm_regs.rcx = 0xffff0ff0;
 	svm_regs.rdx = 0x400;
 	/* the guest's CR2 becomes mov $11, %eax; ret when #VMEXIT writes it */
-	svm_regs.rbx = 0x0000c3000000000bull << 8 | 0xb8;
+	svm_regs.rbx = 0xc30000000bb8ull;
 	check_equal(svm_run_at(change_all), SVM_EXIT_VMMCALL, "a VMCB where code was");
 	check_equal(function(), 11, "#VMEXIT's writes are code as well");
 	vmcb = first;

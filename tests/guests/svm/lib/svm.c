@@ -135,3 +135,11 @@ void apic_self(unsigned vector)
 	while (apic_read(0x300) & BIT(12))
 		;
 }
+
+void apic_init_self(void)
+{
+	apic_write(0x310, apic_read(0x20));
+	apic_write(0x300, 0x4500);
+	while (apic_read(0x300) & BIT(12))
+		;
+}

@@ -64,6 +64,8 @@ static inline void apic_write(u32 reg, u32 value) { *(volatile u32 *)(APIC_BASE 
 void apic_enable(void);
 /* Sends itself a fixed interrupt, or with vector 2 an NMI. */
 void apic_self(unsigned vector);
+/* INIT, to its own ID. */
+void apic_init_self(void);
 static inline void apic_eoi(void) { apic_write(0xb0, 0); }
 
 static inline void stgi(void) { __asm__ volatile("stgi" : : : "memory"); }
