@@ -118,6 +118,7 @@ struct cpu {
 	/* How many offsets from 0 of ES..GS may be read and written without asking cpu_linear();
 	 * 0 where it must be asked. The engine keeps them. */
 	u64 seg_read_end[6], seg_write_end[6];
+	u64 group_host[8];  /* engine: host addresses of memory that a block has checked once */
 	u8 bounce[256] __attribute__((aligned(64)));
 
 	/* -- the rest of the architecture -- */

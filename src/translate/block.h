@@ -2,11 +2,12 @@
 /*
  * Translated blocks and the cache they live in.
  *
- * A block is keyed by where its code lies in RAM and by the mode bits, never by linear address or
- * nesting level: processes that share a page share its translations. What depends on RIP is
- * computed from cpu->vpage. A block has three entries:
- *   far    from another page, an indirect jump or C: R11 holds the linear target, the arithmetic
- *          flags are in cpu->aflags. Checks cpu->mode and sets cpu->vpage.
+ * A block is keyed by where its code lies in RAM and by the mode bits, never by nesting level;
+ * user code not by linear address either: processes that share a page share its translations, and
+ * what depends on RIP is computed from cpu->vpage. A block has three entries:
+ *   far    from another page, an indirect jump or C, with the arithmetic flags in cpu->aflags.
+ *          Checks cpu->mode. Where the block is not fixed R11 holds the linear target and
+ *          cpu->vpage is set from it.
  *   flags  from within the page, arithmetic flags in cpu->aflags.
  *   near   from within the page, arithmetic flags in the host's.
  *
@@ -23,6 +24,16 @@
 /* Variants of a block, in its key beside MODE_*: only C enters these. */
 #define VARIANT_ONE 0x10000  /* one instruction, then back to C */
 #define VARIANT_SLOW 0x20000 /* one instruction whose memory operand goes through C both ways */
+#define VARIANT_UNGROUPED 0x40000 /* every access has a check of its own, see groups.c */
+
+/*
+ * Supervisor code in 64-bit mode is translated for its linear address too: its jumps, calls and
+ * globals are constants then. User code is not, since each process maps libraries elsewhere.
+ */
+static inline bool mode_is_fixed(u32 mode)
+{
+	return (mode & (MODE_CODE64 | MODE_USER)) == MODE_CODE64;
+}
 
 struct block {
 	u32 far_entry, flags_entry, near_entry; /* offsets in the cache */
@@ -30,6 +41,7 @@ struct block {
 	u32 page;        /* number of the RAM page its first byte lies in */
 	u32 page2;       /* the second one of an instruction that crosses; NO_PAGE */
 	u32 mode;        /* MODE_* and VARIANT_* */
+	u64 vpage;       /* mode_is_fixed(): linear address of its page; else 0 */
 	u16 offset;      /* in the page */
 	u16 insn_count;
 	bool valid;
@@ -60,7 +72,9 @@ struct site {
 	bool masked;
 	bool flags_in_host; /* chain: patch to the near entry */
 	bool ends_block;
-	u8 opsize_reg;
+	bool group_write;   /* access: R11 is where a group of them begins ... */
+	u8 group_size;      /* ... 0: no group */
+	u8 group_delta;     /* from there to this one's own operand */
 };
 
 struct code_cache {
@@ -84,7 +98,7 @@ static inline struct block *cache_block(const struct code_cache *cache, u32 offs
 {
 	return (struct block *)(cache->rw + offset);
 }
-struct block *cache_find(const struct code_cache *cache, u32 page, u16 offset, u32 mode);
+struct block *cache_find(const struct code_cache *cache, u32 page, u16 offset, u32 mode, u64 vpage);
 void cache_insert(struct code_cache *cache, struct block *block);
 /* The block that a host address lies in; NULL. */
 struct block *cache_find_pc(const struct code_cache *cache, u64 pc);

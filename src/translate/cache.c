@@ -76,14 +76,15 @@ void cache_reset(struct code_cache *cache)
 	cache->used = 64;
 }
 
-struct block *cache_find(const struct code_cache *cache, u32 page, u16 offset, u32 mode)
+struct block *cache_find(const struct code_cache *cache, u32 page, u16 offset, u32 mode, u64 vpage)
 {
 	u32 at = cache->hash[key_hash(page, offset, mode)];
 
 	while (at) {
 		struct block *block = cache_block(cache, at);
 
-		if (block->page == page && block->offset == offset && block->mode == mode)
+		if (block->page == page && block->offset == offset && block->mode == mode &&
+			block->vpage == vpage)
 			return block;
 		at = block->hash_next;
 	}
@@ -137,6 +138,28 @@ static void unhash(struct code_cache *cache, struct block *block)
 		*link = block->hash_next;
 }
 
+/*
+ * Jump caches may still name the far entry: it becomes the way to engine_far(), R11 the target.
+ * The CMP and Jcc that stood there are as long as MOV R11, imm64 and JMP gs:[miss_slot].
+ */
+static void kill_entry(struct code_cache *cache, const struct block *block, u32 miss_slot)
+{
+	u8 *entry = cache->rw + block->far_entry;
+	u64 target = block->vpage + block->offset;
+
+	if (mode_is_fixed(block->mode)) {
+		*entry++ = 0x49;
+		*entry++ = 0xbb;
+		copy_bytes(entry, &target, 8);
+		entry += 8;
+	}
+	*entry++ = 0x65;
+	*entry++ = 0xff;
+	*entry++ = 0x24;
+	*entry++ = 0x25;
+	copy_bytes(entry, &miss_slot, 4);
+}
+
 void cache_drop_page(struct code_cache *cache, u32 page, u32 miss_slot)
 {
 	u32 at = cache->pages[page];
@@ -147,17 +170,9 @@ void cache_drop_page(struct code_cache *cache, u32 page, u32 miss_slot)
 		u32 next = block->page == page ? block->page_next : block->page2_next;
 
 		if (block->valid) {
-			u8 *entry = cache->rw + block->far_entry;
-
 			unhash(cache, block);
 			block->valid = false;
-			/* jmp gs:[miss_slot], over what the entry began with: jump caches may still
-			 * name it */
-			entry[0] = 0x65;
-			entry[1] = 0xff;
-			entry[2] = 0x24;
-			entry[3] = 0x25;
-			copy_bytes(entry + 4, &miss_slot, 4);
+			kill_entry(cache, block, miss_slot);
 		}
 		at = next;
 	}

@@ -182,6 +182,24 @@ static inline void mov_imm32(struct emitter *e, unsigned reg, u32 value)
 	put32(e, value);
 }
 
+/* mov reg, value in its shortest form that leaves the flags alone */
+static inline void mov_imm64(struct emitter *e, unsigned reg, u64 value)
+{
+	if (value == (u32)value) {
+		mov_imm32(e, reg, value);
+		return;
+	}
+	put8(e, 0x48 | (reg & 8 ? 1 : 0));
+	if (value == (u64)(i64)(i32)value) {
+		put8(e, 0xc7);
+		put8(e, 0xc0 | (reg & 7));
+		put32(e, value);
+	} else {
+		put8(e, 0xb8 | (reg & 7));
+		put64(e, value);
+	}
+}
+
 #define NO_INDEX 4
 /*
  * modrm, sib and displacement of [base + index * scale + disp] with reg in modrm.reg. base may be

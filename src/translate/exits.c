@@ -16,6 +16,12 @@ void emit_page_address(struct translator *t, unsigned reg, i64 offset)
 {
 	struct emitter *e = &t->e;
 
+	if (reg == R11)
+		t->r11_group = NO_GROUP;
+	if (t->fixed) {
+		mov_imm64(e, reg, t->vpage + offset);
+		return;
+	}
 	load_gs(e, reg, CPU_OFFSET(vpage));
 	while (offset) {
 		i64 step = MAX(MIN(offset, (i64)INT32_MAX), (i64)INT32_MIN);
@@ -37,6 +43,7 @@ void emit_far(struct translator *t)
 {
 	struct emitter *e = &t->e;
 
+	flags_save(t);
 	if (t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) {
 		jmp_gs(e, RUNTIME(RT_FAR));
 		return;
@@ -142,14 +149,34 @@ static void emit_chain(struct translator *t, u8 *jump, i64 target)
 	site->flags_in_host = in_host;
 }
 
+/* To another page, at a known distance. In a fixed block target and jump entry are constants. */
+static void emit_far_to(struct translator *t, i64 target)
+{
+	struct emitter *e = &t->e;
+	u64 linear = t->vpage + target;
+	u32 entry = JUMP_OFFSET + jump_hash(linear) * sizeof(struct jump_entry);
+
+	flags_save(t);
+	if (!t->fixed || (u64)(i64)(i32)linear != linear ||
+		t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) {
+		emit_page_address(t, R11, target);
+		emit_far(t);
+		return;
+	}
+	cmp_gs_imm8(e, CPU_OFFSET(exit_request), 0);
+	new_exit(t, jcc_rel32(e, CC_NE), target)->leave = true;
+	put_gs(e, true, 0x81, 7, entry + offsetof(struct jump_entry, target));
+	put32(e, (u32)linear);
+	new_exit(t, jcc_rel32(e, CC_NE), target)->leave = true;
+	jmp_gs(e, entry + offsetof(struct jump_entry, code));
+}
+
 void emit_exit(struct translator *t, i64 target)
 {
 	struct emitter *e = &t->e;
 
 	if (!is_near(t, target)) {
-		flags_save(t);
-		emit_page_address(t, R11, target);
-		emit_far(t);
+		emit_far_to(t, target);
 		return;
 	}
 	if (t->count && target <= t->insns[t->count - 1].offset)
@@ -176,9 +203,7 @@ static void place_exit(struct translator *t, struct pending_exit out)
 		emit_page_address(t, R11, out.target);
 		jmp_gs(e, RUNTIME(RT_FAR));
 	} else if (!is_near(t, out.target)) {
-		flags_save(t);
-		emit_page_address(t, R11, out.target);
-		emit_far(t);
+		emit_far_to(t, out.target);
 	} else if (out.poll) {
 		emit_poll(t, out.target);
 		t->flags_in_host = out.flags_in_host;
@@ -199,6 +224,8 @@ static void place_access(struct translator *t, struct pending_access *access)
 		put_gs_r10(e, 0x03, R11, offsetof(struct context_block, tlb) +
 			(access->write ? offsetof(struct tlb_entry, write_tag)
 				       : offsetof(struct tlb_entry, read_tag)));
+	else if (access->has_constant)
+		mov_imm64(e, R11, access->constant);
 	site = emit_site(t, 0, NULL);
 	*site = access->site;
 	jmp_gs(e, RUNTIME(RT_ACCESS));

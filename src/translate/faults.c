@@ -74,7 +74,7 @@ static bool take(struct engine *engine, ucontext_t *context)
 	save_registers(cpu, regs);
 	if (place->flags_in_host)
 		cpu->aflags = aflags_from_rflags(regs[REG_EFL]);
-	linear = cpu->vpage + place->offset;
+	linear = (mode_is_fixed(block->mode) ? block->vpage : cpu->vpage) + place->offset;
 	cpu->rip = cpu->mode & MODE_CODE64 ? linear : (u32)(linear - cpu->seg[CS].base);
 	regs[REG_RIP] = (greg_t)engine_native_fault;
 	return true;

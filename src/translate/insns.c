@@ -31,6 +31,8 @@ static void emit_registers(struct translator *t, unsigned i)
 	for (unsigned reg = R10; reg <= R11; reg++)
 		if (g->gpr_used & 1u << reg)
 			load_gs(&t->e, reg, GPR(reg));
+	if (g->gpr_used & 1u << R11)
+		t->r11_group = NO_GROUP;
 	flags_before(t, i);
 	reencode(t, g, &as_it_was);
 	flags_after(t, i);
@@ -49,9 +51,7 @@ static void emit_with_memory(struct translator *t, unsigned i)
 	struct encoding_slots slots = as_it_was;
 	unsigned data[2], host[2], count = 0, lent = INSN_NO_REG, base = R11;
 
-	flags_guard(t, i);
-	emit_operand_address(t, i, 0);
-	emit_access(t, i, g->insn.seg, g->mem_size, g->mem_read, g->mem_write);
+	slots.mem_disp = emit_operand(t, i, g->mem_size, g->mem_read, g->mem_write, 0);
 	for (unsigned s = 0; s < SLOT_COUNT; s++) {
 		unsigned n;
 
@@ -92,18 +92,21 @@ static void emit_exec(struct translator *t, unsigned i)
 {
 	struct site *site;
 
+	t->r11_group = NO_GROUP;
 	flags_save(t);
 	site = emit_site(t, i, &t->insns[i].insn);
 	jmp_gs(&t->e, RUNTIME(RT_EXEC));
 	site->resume = cache_offset(t, t->e.at);
 }
 
-/* A move of size bytes between a register and [R11]. */
-static void mov_memory(struct translator *t, bool load, unsigned reg, unsigned size)
+/* A move of size bytes between a register and [R11 + disp]. */
+static void mov_memory(struct translator *t, bool load, unsigned reg, i32 disp, unsigned size)
 {
+	if (load && reg == R11)
+		t->r11_group = NO_GROUP;
 	if (size == 2)
 		put8(&t->e, 0x66);
-	put_mem(&t->e, size == 8, load ? 0x8b : 0x89, reg, R11, NO_INDEX, 0, 0);
+	put_mem(&t->e, size == 8, load ? 0x8b : 0x89, reg, R11, NO_INDEX, 0, disp);
 }
 
 /* reg of the guest := host register, as an instruction of that operand size does it. */
@@ -137,6 +140,10 @@ static void emit_lea(struct translator *t, unsigned i)
 {
 	const struct guest_insn *g = &t->insns[i];
 
+	if (t->code64 && !g->insn.rip_relative && !(g->gpr_used & (1u << R10 | 1u << R11))) {
+		reencode(t, g, &as_it_was);
+		return;
+	}
 	emit_operand_address(t, i, 0);
 	assign(t, g->slot[SLOT_REG], R11, g->insn.opsize);
 }
@@ -147,29 +154,27 @@ static void emit_push(struct translator *t, unsigned i)
 	const struct guest_insn *g = &t->insns[i];
 	unsigned size = g->insn.opsize;
 	unsigned reg = g->slot[SLOT_OPCODE] != INSN_NO_REG ? g->slot[SLOT_OPCODE] : g->slot[SLOT_RM];
+	i32 disp;
 
-	flags_guard(t, i);
 	if (g->insn.is_mem) {
-		emit_operand_address(t, i, 0);
-		emit_access(t, i, g->insn.seg, size, true, false);
-		mov_memory(t, true, R11, size);
+		disp = emit_operand(t, i, size, true, false, 0);
+		mov_memory(t, true, R11, disp, size);
 		store_gs(e, R11, SCRATCH(3));
 	}
-	emit_stack_address(t, -(i32)size);
-	emit_access(t, i, SS, size, false, true);
+	disp = emit_stack(t, i, -(i32)size, size, false, true);
 	if (g->insn.is_mem) {
 		load_gs(e, R10, SCRATCH(3));
-		mov_memory(t, false, R10, size);
+		mov_memory(t, false, R10, disp, size);
 	} else if (reg != INSN_NO_REG) {
 		if (is_stolen(reg)) {
 			load_gs(e, R10, GPR(reg));
 			reg = R10;
 		}
-		mov_memory(t, false, reg, size);
+		mov_memory(t, false, reg, disp, size);
 	} else {
 		if (size == 2)
 			put8(e, 0x66);
-		put_mem(e, size == 8, 0xc7, 0, R11, NO_INDEX, 0, 0);
+		put_mem(e, size == 8, 0xc7, 0, R11, NO_INDEX, 0, disp);
 		if (size == 2)
 			put16(e, g->insn.imm);
 		else
@@ -185,44 +190,40 @@ static void emit_pop(struct translator *t, unsigned i)
 	const struct guest_insn *g = &t->insns[i];
 	unsigned size = g->insn.opsize;
 	unsigned reg = g->slot[SLOT_OPCODE] != INSN_NO_REG ? g->slot[SLOT_OPCODE] : g->slot[SLOT_RM];
+	i32 disp = emit_stack(t, i, 0, size, true, false);
 
-	flags_guard(t, i);
-	emit_stack_address(t, 0);
-	emit_access(t, i, SS, size, true, false);
 	if (!g->insn.is_mem) {
 		if (reg == RSP) {
 			/* the increment comes first and is lost, but for its upper half */
 			if (size == 2)
 				emit_stack_adjust(t, size);
-			mov_memory(t, true, RSP, size);
+			mov_memory(t, true, RSP, disp, size);
 			return;
 		}
 		if (is_stolen(reg)) {
-			mov_memory(t, true, R11, size);
+			mov_memory(t, true, R11, disp, size);
 			assign(t, reg, R11, size);
 		} else {
-			mov_memory(t, true, reg, size);
+			mov_memory(t, true, reg, disp, size);
 		}
 		emit_stack_adjust(t, size);
 		return;
 	}
-	mov_memory(t, true, R11, size);
+	mov_memory(t, true, R11, disp, size);
 	store_gs(e, R11, SCRATCH(3));
 	/* RSP as a base is taken after the increment, SDM2 POP */
-	emit_operand_address(t, i, g->insn.base == RSP ? size : 0);
-	emit_access(t, i, g->insn.seg, size, false, true);
+	disp = emit_operand(t, i, size, false, true, g->insn.base == RSP ? size : 0);
 	load_gs(e, R10, SCRATCH(3));
-	mov_memory(t, false, R10, size);
+	mov_memory(t, false, R10, disp, size);
 	emit_access_done(t, i, true);
 	emit_stack_adjust(t, size);
 }
 
 static void emit_leave(struct translator *t, unsigned i)
 {
-	flags_guard(t, i);
 	mov_rr(&t->e, R11, RBP);
 	emit_access(t, i, SS, 8, true, false);
-	mov_memory(t, true, R11, 8);
+	mov_memory(t, true, R11, 0, 8);
 	lea(&t->e, true, RSP, RBP, 8);
 	mov_rr(&t->e, RBP, R11);
 }
@@ -235,14 +236,15 @@ static void emit_indirect_target(struct translator *t, unsigned i)
 	unsigned size = g->insn.opsize;
 
 	if (g->insn.is_mem) {
-		emit_operand_address(t, i, 0);
-		emit_access(t, i, g->insn.seg, size, true, false);
-		mov_memory(t, true, R11, size);
+		i32 disp = emit_operand(t, i, size, true, false, 0);
+
+		mov_memory(t, true, R11, disp, size);
 	} else if (is_stolen(g->slot[SLOT_RM])) {
 		load_gs(e, R11, GPR(g->slot[SLOT_RM]));
 	} else {
 		mov_rr(e, R11, g->slot[SLOT_RM]);
 	}
+	t->r11_group = NO_GROUP;
 	if (size == 4)
 		mov_rr32(e, R11, R11);
 }
@@ -253,16 +255,15 @@ static void emit_call(struct translator *t, unsigned i)
 	const struct guest_insn *g = &t->insns[i];
 	unsigned size = t->code64 ? 8 : 4;
 	i64 next = (i64)g->offset + g->insn.len;
+	i32 disp;
 
-	flags_guard(t, i);
 	if (!g->relative) {
 		emit_indirect_target(t, i);
 		store_gs(e, R11, SCRATCH(4));
 	}
-	emit_stack_address(t, -(i32)size);
-	emit_access(t, i, SS, size, false, true);
+	disp = emit_stack(t, i, -(i32)size, size, false, true);
 	emit_page_address(t, R10, next);
-	mov_memory(t, false, R10, size);
+	mov_memory(t, false, R10, disp, size);
 	emit_access_done(t, i, true);
 	emit_stack_adjust(t, -(i32)size);
 	if (g->relative) {
@@ -278,10 +279,9 @@ static void emit_ret(struct translator *t, unsigned i)
 	const struct guest_insn *g = &t->insns[i];
 	unsigned size = t->code64 ? 8 : 4;
 
-	flags_guard(t, i);
-	emit_stack_address(t, 0);
-	emit_access(t, i, SS, size, true, false);
-	mov_memory(t, true, R11, size);
+	i32 disp = emit_stack(t, i, 0, size, true, false);
+
+	mov_memory(t, true, R11, disp, size);
 	emit_stack_adjust(t, size + (u16)g->insn.imm);
 	emit_far(t);
 }
@@ -294,7 +294,6 @@ static void emit_jmp(struct translator *t, unsigned i)
 		emit_exit(t, (i64)g->offset + g->insn.len + (i64)g->insn.imm);
 		return;
 	}
-	flags_guard(t, i);
 	emit_indirect_target(t, i);
 	emit_far(t);
 }
@@ -379,7 +378,6 @@ static void emit_maskmov(struct translator *t, unsigned i)
 	const struct guest_insn *g = &t->insns[i];
 	struct guest_insn plain = *g;
 
-	flags_guard(t, i);
 	emit_operand_address(t, i, 0);
 	emit_access(t, i, g->insn.seg, g->mem_size, true, true);
 	store_gs(e, RDI, SCRATCH(3));

@@ -3,7 +3,8 @@
  * Memory operands. The operand's offset is computed into R11, made linear, and looked up in the
  * software TLB of the current context; then R11 is a host address and R10 is free. One compare
  * catches a wrong tag and the crossing of a page. What the TLB does not say goes out of line to
- * rt_access(). Flags must have been guarded.
+ * rt_access(). Members of a group (groups.c) share one check; an address that is a constant names
+ * its TLB slot by itself.
  */
 #include "cpu/tlb.h"
 #include "translate/translate.h"
@@ -59,7 +60,7 @@ static unsigned in_host(struct translator *t, unsigned reg, unsigned scratch)
 	return scratch;
 }
 
-void emit_operand_address(struct translator *t, unsigned i, i32 extra)
+void emit_operand_address(struct translator *t, unsigned i, i64 extra)
 {
 	struct emitter *e = &t->e;
 	const struct guest_insn *g = &t->insns[i];
@@ -68,6 +69,7 @@ void emit_operand_address(struct translator *t, unsigned i, i32 extra)
 	i64 disp = insn->disp + extra;
 	unsigned base = insn->base, index = insn->index;
 
+	t->r11_group = NO_GROUP;
 	if (insn->rip_relative) {
 		emit_page_address(t, R11, (i64)g->offset + insn->len + disp);
 		if (!wide)
@@ -125,6 +127,31 @@ static struct pending_access *new_access(struct translator *t, unsigned i)
 	return access;
 }
 
+static u32 tag_offset(bool write)
+{
+	return TLB_OFFSET + (write ? offsetof(struct tlb_entry, write_tag)
+				   : offsetof(struct tlb_entry, read_tag));
+}
+
+/* R11: linear address of size bytes, then of the host. */
+static struct pending_access *emit_lookup(struct translator *t, unsigned i, unsigned size,
+	bool write)
+{
+	struct emitter *e = &t->e;
+	struct pending_access *access = new_access(t, i);
+
+	mov_rr(e, R10, R11);
+	shift_imm(e, true, 5, R10, PAGE_SHIFT - 5); /* entries of 32 bytes */
+	and_imm32(e, R10, (TLB_ENTRIES - 1) * sizeof(struct tlb_entry));
+	put_gs_r10(e, 0x2b, R11, tag_offset(write));
+	cmp_imm32(e, R11, PAGE_SIZE - size);
+	access->jump = jcc_rel32(e, CC_A);
+	access->has_tag = true;
+	access->write = write;
+	put_gs_r10(e, 0x03, R11, TLB_OFFSET + offsetof(struct tlb_entry, host));
+	return access;
+}
+
 void emit_access(struct translator *t, unsigned i, unsigned seg, unsigned size, bool read,
 	bool write)
 {
@@ -133,9 +160,9 @@ void emit_access(struct translator *t, unsigned i, unsigned seg, unsigned size, 
 	bool flat = t->mode & MODE_FLAT && seg < FS;
 	bool checked = !t->code64 && !flat;
 	struct pending_access *by_segment = NULL, *by_tag;
-	u32 tag = TLB_OFFSET + (write ? offsetof(struct tlb_entry, write_tag)
-				      : offsetof(struct tlb_entry, read_tag));
 
+	t->r11_group = NO_GROUP;
+	flags_guard(t, i);
 	if (!size)
 		size = 1;
 	if (t->mode & VARIANT_SLOW) {
@@ -163,20 +190,139 @@ void emit_access(struct translator *t, unsigned i, unsigned seg, unsigned size, 
 	} else if (t->code64 && seg >= FS) {
 		add_gs(e, R11, CPU_OFFSET(seg[0].base) + seg * sizeof(struct segment));
 	}
-	mov_rr(e, R10, R11);
-	shift_imm(e, true, 5, R10, PAGE_SHIFT - 5); /* entries of 32 bytes */
-	and_imm32(e, R10, (TLB_ENTRIES - 1) * sizeof(struct tlb_entry));
-	put_gs_r10(e, 0x2b, R11, tag);
-	cmp_imm32(e, R11, PAGE_SIZE - size);
-	by_tag = new_access(t, i);
-	by_tag->jump = jcc_rel32(e, CC_A);
-	by_tag->has_tag = true;
-	by_tag->write = write;
+	by_tag = emit_lookup(t, i, size, write);
 	fill_site(&by_tag->site, seg, false, size, read, write, g->masked);
-	put_gs_r10(e, 0x03, R11, TLB_OFFSET + offsetof(struct tlb_entry, host));
 	by_tag->site.resume = cache_offset(t, e->at);
 	if (by_segment)
 		by_segment->site.resume = cache_offset(t, e->at);
+}
+
+/* The operand's address is a constant of this block: its page's slot is too. */
+static bool constant_address(const struct translator *t, unsigned i, u64 *address)
+{
+	const struct guest_insn *g = &t->insns[i];
+	const struct insn *insn = &g->insn;
+
+	if (!t->fixed || insn->seg >= FS || insn->addrsize != 8 || t->mode & VARIANT_SLOW)
+		return false;
+	*address = insn->disp;
+	if (insn->rip_relative)
+		*address += t->vpage + g->offset + insn->len;
+	else if (insn->base != INSN_NO_REG || insn->index != INSN_NO_REG)
+		return false;
+	/* its page must be an immediate */
+	return (u64)(i64)(i32)*address == *address;
+}
+
+static i32 emit_constant(struct translator *t, unsigned i, u64 address, unsigned size, bool read,
+	bool write)
+{
+	struct emitter *e = &t->e;
+	u32 slot = (address >> PAGE_SHIFT & (TLB_ENTRIES - 1)) * sizeof(struct tlb_entry);
+	struct pending_access *access;
+
+	t->r11_group = NO_GROUP;
+	flags_guard(t, i);
+	/* cmp qword gs:[slot's tag], page */
+	put_gs(e, true, 0x81, 7, tag_offset(write) + slot);
+	put32(e, (u32)(address & PAGE_MASK));
+	access = new_access(t, i);
+	access->jump = jcc_rel32(e, CC_NE);
+	access->has_tag = false;
+	access->has_constant = true;
+	access->constant = address;
+	fill_site(&access->site, t->insns[i].insn.seg, false, size, read, write,
+		t->insns[i].masked);
+	/* the slow way gives the operand itself, so both come together there */
+	load_gs(e, R11, TLB_OFFSET + offsetof(struct tlb_entry, host) + slot);
+	if (address & (PAGE_SIZE - 1))
+		lea(e, true, R11, R11, address & (PAGE_SIZE - 1));
+	access->site.resume = cache_offset(t, e->at);
+	return 0;
+}
+
+/* The group's check, made by its first member: R11 holds the offset of the group's first byte. */
+static void emit_group_check(struct translator *t, unsigned i, struct group *group,
+	const struct access_plan *plan, unsigned seg, unsigned size, bool read, bool write)
+{
+	struct emitter *e = &t->e;
+	unsigned span = group->max - group->min;
+	struct pending_access *access;
+
+	flags_guard(t, i);
+	access = emit_lookup(t, i, span, group->write);
+	fill_site(&access->site, seg, false, size, read, write, false);
+	access->site.group_size = span;
+	access->site.group_delta = plan->offset - group->min;
+	access->site.group_write = group->write;
+	access->site.resume = cache_offset(t, e->at);
+	group->slot = __builtin_ctz(~t->slots_used);
+	t->slots_used |= 1u << group->slot;
+	store_gs(e, R11, CPU_OFFSET(group_host) + 8 * group->slot);
+}
+
+static bool group_can_start(const struct translator *t, const struct group *group)
+{
+	return group->slot == NO_GROUP && group->done + 1 < group->count &&
+	       t->slots_used != (1u << GROUP_SLOTS) - 1;
+}
+
+/* A member of a group that was checked: R11 and what is returned name it. */
+static i32 emit_member(struct translator *t, struct group *group, const struct access_plan *plan)
+{
+	if (t->r11_group != plan->group)
+		load_gs(&t->e, R11, CPU_OFFSET(group_host) + 8 * group->slot);
+	t->r11_group = plan->group;
+	if (++group->done == group->count)
+		t->slots_used &= ~(1u << group->slot);
+	return plan->offset - group->min;
+}
+
+i32 emit_operand(struct translator *t, unsigned i, unsigned size, bool read, bool write, i32 extra)
+{
+	const struct guest_insn *g = &t->insns[i];
+	const struct access_plan *plan = &t->plans[i][0];
+	u64 address;
+
+	if (plan->group != NO_GROUP && !extra) {
+		struct group *group = &t->groups[plan->group];
+
+		if (group_can_start(t, group)) {
+			emit_operand_address(t, i, group->min - plan->offset);
+			emit_group_check(t, i, group, plan, g->insn.seg, size, read, write);
+			t->r11_group = plan->group;
+		}
+		if (group->slot != NO_GROUP)
+			return emit_member(t, group, plan);
+		group->done++;
+	}
+	if (!extra && !g->masked && constant_address(t, i, &address) &&
+		(address & (PAGE_SIZE - 1)) + size <= PAGE_SIZE)
+		return emit_constant(t, i, address, size, read, write);
+	emit_operand_address(t, i, extra);
+	emit_access(t, i, g->insn.seg, size, read, write);
+	return 0;
+}
+
+i32 emit_stack(struct translator *t, unsigned i, i32 delta, unsigned size, bool read, bool write)
+{
+	const struct access_plan *plan = &t->plans[i][1];
+
+	if (plan->group != NO_GROUP) {
+		struct group *group = &t->groups[plan->group];
+
+		if (group_can_start(t, group)) {
+			emit_stack_address(t, delta + (i32)(group->min - plan->offset));
+			emit_group_check(t, i, group, plan, SS, size, read, write);
+			t->r11_group = plan->group;
+		}
+		if (group->slot != NO_GROUP)
+			return emit_member(t, group, plan);
+		group->done++;
+	}
+	emit_stack_address(t, delta);
+	emit_access(t, i, SS, size, read, write);
+	return 0;
 }
 
 void emit_access_done(struct translator *t, unsigned i, bool write)
@@ -185,6 +331,7 @@ void emit_access_done(struct translator *t, unsigned i, bool write)
 
 	if (!write || !(t->mode & VARIANT_SLOW))
 		return;
+	t->r11_group = NO_GROUP;
 	flags_save(t);
 	site = emit_site(t, i, NULL);
 	jmp_gs(&t->e, RUNTIME(RT_COMMIT));
@@ -193,6 +340,7 @@ void emit_access_done(struct translator *t, unsigned i, bool write)
 
 void emit_stack_address(struct translator *t, i32 delta)
 {
+	t->r11_group = NO_GROUP;
 	lea(&t->e, t->code64, R11, RSP, delta);
 	if (!t->code64 && !(t->mode & MODE_STACK32)) {
 		put8(&t->e, 0x45); /* movzx r11d, r11w */

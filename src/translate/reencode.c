@@ -33,7 +33,7 @@ static void put_modrm(struct translator *t, const struct guest_insn *g,
 	struct emitter *e = &t->e;
 
 	if (s->mem_base != INSN_NO_REG)
-		put_address(e, reg, s->mem_base, NO_INDEX, 0, 0);
+		put_address(e, reg, s->mem_base, NO_INDEX, 0, s->mem_disp);
 	else
 		put8(e, 0xc0 | (reg & 7) << 3 | (rm & 7));
 }
@@ -149,7 +149,13 @@ static void put_evex(struct translator *t, const struct guest_insn *g,
 	put8(e, p[2]);
 	put8(e, p[3]);
 	put8(e, p[4]);
-	put_modrm(t, g, s, reg, rm);
+	if (mem && s->mem_disp) {
+		/* a short displacement would be scaled: [base + disp32] */
+		put8(e, 0x80 | (reg & 7) << 3 | (s->mem_base & 7));
+		put32(e, s->mem_disp);
+	} else {
+		put_modrm(t, g, s, reg, rm);
+	}
 	put_bytes(e, g->insn.bytes + g->imm_at, g->insn.len - g->imm_at);
 }
 

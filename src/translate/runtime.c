@@ -122,7 +122,8 @@ static struct block *block_for(struct cpu *cpu, u8 *host, u64 linear, u32 mode)
 	u64 at = host - ram->host;
 	u32 page = at >> PAGE_SHIFT;
 	u16 offset = at & (PAGE_SIZE - 1);
-	struct block *block = cache_find(&engine->cache, page, offset, mode);
+	struct block *block = cache_find(&engine->cache, page, offset, mode,
+		mode_is_fixed(mode) ? linear & PAGE_MASK : 0);
 	bool fault;
 
 	/* One that crosses belongs to this second page only as long as it is mapped behind. */
@@ -244,6 +245,12 @@ fault:
 	}
 }
 
+/* The linear page that a running block is in. */
+static u64 page_of(const struct cpu *cpu, const struct block *block)
+{
+	return mode_is_fixed(block->mode) ? block->vpage : cpu->vpage;
+}
+
 u64 rt_far(struct cpu *cpu, u64 target)
 {
 	cpu->rip = rip_of(cpu, target);
@@ -254,14 +261,14 @@ u64 rt_chain(struct cpu *cpu, struct site *site)
 {
 	struct engine *engine = cpu->engine;
 	struct block *from = cache_block(&engine->cache, site->block), *to;
-	u64 linear = cpu->vpage + site->offset;
+	u64 linear = page_of(cpu, from) + site->offset;
 	u64 generation = engine->generation;
 	u8 *host = space_ram(cpu->memory)->host + ((u64)from->page << PAGE_SHIFT) + site->offset;
 
 	cpu->rip = rip_of(cpu, linear);
 	if (!from->valid || cpu->exit_request)
 		return engine_dispatch(cpu, 0);
-	to = block_for(cpu, host, linear, from->mode);
+	to = block_for(cpu, host, linear, from->mode & 0xffff);
 	if (!to) {
 		cpu_deliver_fault(cpu);
 		return engine_dispatch(cpu, 0);
@@ -303,7 +310,8 @@ u64 rt_access(struct cpu *cpu, struct site *site, u64 address)
 	u8 *host;
 
 	cpu->stats.slow_accesses++;
-	cpu->rip = rip_of(cpu, cpu->vpage + site->offset);
+	address += site->group_delta;
+	cpu->rip = rip_of(cpu, page_of(cpu, block) + site->offset);
 	if (site_linear(cpu, site, address, &linear))
 		return deliver(cpu);
 	if (block->mode & VARIANT_SLOW) {
@@ -321,6 +329,16 @@ u64 rt_access(struct cpu *cpu, struct site *site, u64 address)
 		return deliver(cpu);
 	if (!host || (site->write && !tlb_write_hit(cpu, linear, site->size)))
 		return engine_dispatch(cpu, VARIANT_SLOW);
+	if (site->group_size) {
+		/* the others of its group: all in the page, and writable where one writes? */
+		u64 first = linear - site->group_delta;
+
+		if ((first & (PAGE_SIZE - 1)) + site->group_size > PAGE_SIZE ||
+			(first ^ linear) & PAGE_MASK ||
+			(site->group_write && !tlb_write_hit(cpu, first, site->group_size)))
+			return engine_dispatch(cpu, VARIANT_UNGROUPED);
+		host -= site->group_delta;
+	}
 	cpu->scratch[0] = (u64)host;
 	return code_at(engine, site->resume);
 }
@@ -340,7 +358,7 @@ u64 rt_exec(struct cpu *cpu, struct site *site)
 	struct block *block = cache_block(&engine->cache, site->block);
 	const struct insn *insn = (const struct insn *)(engine->cache.rw + site->insn);
 
-	cpu->rip = rip_of(cpu, cpu->vpage + site->offset);
+	cpu->rip = rip_of(cpu, page_of(cpu, block) + site->offset);
 	switch (cpu_exec(cpu, insn)) {
 	case OUTCOME_NEXT:
 		if (!site->ends_block && block->valid && cpu->mode == (block->mode & 0xffff)) {

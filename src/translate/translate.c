@@ -81,10 +81,16 @@ static void emit_entry(struct translator *t)
 
 	block->far_entry = cache_offset(t, e->at);
 	cmp_gs_imm32(e, CPU_OFFSET(mode), t->mode & 0xffff);
-	t->misses[t->miss_count++] = jcc_rel32(e, CC_NE);
-	if (block->offset)
-		lea(e, true, R11, R11, -(i32)block->offset);
-	store_gs(e, R11, CPU_OFFSET(vpage));
+	if (t->fixed) {
+		/* nobody has put the target into R11 */
+		t->exits[t->exit_count++] = (struct pending_exit){
+			.jump = jcc_rel32(e, CC_NE), .target = block->offset, .leave = true };
+	} else {
+		t->misses[t->miss_count++] = jcc_rel32(e, CC_NE);
+		if (block->offset)
+			lea(e, true, R11, R11, -(i32)block->offset);
+		store_gs(e, R11, CPU_OFFSET(vpage));
+	}
 	block->flags_entry = cache_offset(t, e->at);
 	t->flags_in_host = false;
 	if (t->live_in[0])
@@ -193,6 +199,8 @@ struct block *translate(struct translator *t, struct cpu *cpu, u32 page, u16 off
 	t->cpu = cpu;
 	t->mode = mode;
 	t->code64 = mode & MODE_CODE64;
+	t->fixed = mode_is_fixed(mode);
+	t->vpage = t->fixed ? linear & PAGE_MASK : 0;
 	decode_block(t, offset, single ? 1 : MAX_INSNS);
 	if (!t->count) {
 		int outcome = fetch_second_page(t, linear, bytes + (PAGE_SIZE - t->page_from), &page2);
@@ -207,11 +215,12 @@ struct block *translate(struct translator *t, struct cpu *cpu, u32 page, u16 off
 		decode_block(t, offset, 1);
 	}
 	flags_liveness(t);
+	plan_groups(t);
 
 	block = (struct block *)(cache->rw + cache->used);
 	t->block = block;
 	*block = (struct block){ .page = page, .page2 = page2, .mode = mode, .offset = offset,
-		.insn_count = t->count, .valid = true };
+		.insn_count = t->count, .valid = true, .vpage = t->vpage };
 	t->e = (struct emitter){ .at = (u8 *)(block + 1), .end = cache->rw + cache->used + BLOCK_ROOM };
 	t->site_count = t->access_count = t->exit_count = t->miss_count = 0;
 	emit_block(t);

@@ -10,7 +10,7 @@
 
 #define MAX_INSNS 48
 #define MAX_SITES (MAX_INSNS * 8 + 8)
-#define MAX_EXITS (MAX_INSNS * 3 + 8)
+#define MAX_EXITS (MAX_INSNS * 4 + 8)
 #define MAX_STUBS (MAX_INSNS * 4 + 4)
 
 /* A site waiting to be placed behind the code; `lea` is the rel32 of the LEA that names it. */
@@ -24,8 +24,36 @@ struct pending_site {
 struct pending_access {
 	u8 *jump;        /* rel32 of the conditional jump that leads here */
 	bool has_tag;    /* R11 is address minus tag: add it back */
+	bool has_constant; /* R11 is to be this address */
+	u64 constant;
 	bool write;      /* which tag */
 	struct site site;
+};
+
+/* Accesses that one check covers, see groups.c. */
+#define MAX_GROUPS 64
+#define GROUP_SLOTS 8 /* of cpu->group_host */
+#define NO_GROUP 0xff
+
+/* What names the memory: registers as they were at some point of the block. */
+struct address_key {
+	u32 base, index; /* numbers of values; 0: none */
+	u8 scale;
+};
+
+struct group {
+	struct address_key key;
+	i64 min, max;    /* bytes covered, relative to the key's sum */
+	bool write;
+	u8 count;
+	u8 done;         /* emission: how many of them are behind us */
+	u8 slot;         /* of cpu->group_host, NO_GROUP: not checked yet */
+};
+
+/* Where an access of an instruction belongs: [0] its operand, [1] its stack access. */
+struct access_plan {
+	u8 group;
+	i64 offset;      /* relative to the key's sum */
 };
 
 /* A way out of the block, out of line. */
@@ -44,6 +72,8 @@ struct translator {
 	struct block *block;
 	u32 mode;        /* MODE_* and VARIANT_* */
 	bool code64;
+	bool fixed;      /* mode_is_fixed() */
+	u64 vpage;       /* then: the linear address of its page */
 	bool flags_in_host; /* where the arithmetic flags are now; else in cpu->aflags */
 	const u8 *page_bytes; /* a copy of the page's code from `page_from` on */
 	unsigned page_from, page_to;
@@ -61,6 +91,12 @@ struct translator {
 	u8 *misses[MAX_EXITS * 2 + 4]; /* rel32s that go to the block's way to engine_far */
 	unsigned miss_count;
 	struct place places[MAX_INSNS];
+
+	struct group groups[MAX_GROUPS];
+	unsigned group_count;
+	struct access_plan plans[MAX_INSNS][2];
+	u8 slots_used;   /* mask of group_host[] */
+	u8 r11_group;    /* the group whose host address R11 holds; NO_GROUP */
 };
 
 #define CPU_OFFSET(member) ((u32)offsetof(struct cpu, member))
@@ -88,10 +124,18 @@ void flags_before(struct translator *t, unsigned i);
 void flags_after(struct translator *t, unsigned i);
 void flags_liveness(struct translator *t);
 
-/* ---- memory.c: R11 becomes the host address of the operand ---- */
-void emit_operand_address(struct translator *t, unsigned i, i32 extra); /* R11: offset */
+/* ---- groups.c ---- */
+/* Finds the accesses that can share a check: fills groups and plans. */
+void plan_groups(struct translator *t);
+
+/* ---- memory.c ---- */
+void emit_operand_address(struct translator *t, unsigned i, i64 extra); /* R11: offset */
+/* From the offset in R11 to the host address, with all checks. */
 void emit_access(struct translator *t, unsigned i, unsigned seg, unsigned size, bool read,
 	bool write);
+/* The whole way: [R11 + what is returned] is the operand, or the stack at RSP + delta. */
+i32 emit_operand(struct translator *t, unsigned i, unsigned size, bool read, bool write, i32 extra);
+i32 emit_stack(struct translator *t, unsigned i, i32 delta, unsigned size, bool read, bool write);
 void emit_access_done(struct translator *t, unsigned i, bool write);
 void emit_stack_address(struct translator *t, i32 delta);
 void emit_stack_adjust(struct translator *t, i32 delta);
@@ -102,6 +146,7 @@ struct site *emit_site(struct translator *t, unsigned i, const struct insn *insn
 struct encoding_slots {
 	u8 slot[SLOT_COUNT]; /* host register for each, INSN_NO_REG: as it was */
 	u8 mem_base;         /* host register that holds the address; INSN_NO_REG: no memory */
+	i32 mem_disp;        /* and what is to be added */
 };
 void reencode(struct translator *t, const struct guest_insn *g, const struct encoding_slots *slots);
 
@@ -109,7 +154,7 @@ void reencode(struct translator *t, const struct guest_insn *g, const struct enc
 void emit_exit(struct translator *t, i64 target); /* unconditional, from the main line */
 /* The conditional jump at `jump` leaves for target; out of line. */
 void emit_side_exit(struct translator *t, u8 *jump, i64 target, i64 from);
-void emit_far(struct translator *t);              /* R11: linear target, flags saved */
+void emit_far(struct translator *t);              /* R11: linear target */
 void emit_page_address(struct translator *t, unsigned reg, i64 offset);
 void emit_pending(struct translator *t);          /* everything out of line */
 
