@@ -8,53 +8,7 @@
 #ifndef GUEST_H
 #define GUEST_H
 
-#include <stdarg.h>
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-
-typedef uint8_t u8;
-typedef uint16_t u16;
-typedef uint32_t u32;
-typedef uint64_t u64;
-typedef int32_t i32;
-typedef int64_t i64;
-
-#define BIT(n) (1ull << (n))
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define PAGE 4096ull
-
-#define GUEST_PASS 0x10 /* exit status 33 */
-#define GUEST_FAIL 0x11 /* exit status 35 */
-
-/* ---- what a test says: report.c ---- */
-void guest_main(void); /* the test's own */
-void guest_print(const char *format, ...) __attribute__((format(printf, 1, 2)));
-/* Counts; a false one prints "FAIL name". The name may have a printf form. */
-bool guest_check(bool good, const char *file, int line, const char *name, ...)
-	__attribute__((format(printf, 4, 5)));
-#define check(good, ...) guest_check(good, __FILE__, __LINE__, __VA_ARGS__)
-/* Prints both values when they differ. */
-bool guest_check_equal(u64 got, u64 want, const char *file, int line, const char *name, ...)
-	__attribute__((format(printf, 5, 6)));
-#define check_equal(got, want, ...) \
-	guest_check_equal((u64)(got), (u64)(want), __FILE__, __LINE__, __VA_ARGS__)
-/* This CPU or machine lacks what the check needs; said, not counted as good or bad. */
-void guest_skip(const char *name);
-/* True when the command line has this word. */
-bool guest_option(const char *word);
-/*
- * For a check where QEMU's TCG is known to be wrong: true when the command line says that it is
- * the one that runs ("tcg"), and then it prints that the check is left out.
- */
-bool guest_tcg_wrong(const char *name);
-_Noreturn void guest_finish(void);
-_Noreturn void guest_exit(unsigned value);
-
-void *memset(void *to, int value, size_t len);
-void *memcpy(void *to, const void *from, size_t len);
-int memcmp(const void *a, const void *b, size_t len);
-size_t strlen(const char *text);
+#include "report.h"
 
 /* ---- exceptions and interrupts: trap.c, trap.S ---- */
 struct frame {
@@ -153,12 +107,6 @@ u64 *guest_pte(u64 *root, u64 linear, unsigned level);
 void guest_map(u64 *root, u64 linear, u64 physical, u64 flags);
 
 /* ---- the CPU's instructions ---- */
-static inline void outb(u16 port, u8 value) { __asm__ volatile("outb %0, %1" : : "a"(value), "Nd"(port)); }
-static inline void outw(u16 port, u16 value) { __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port)); }
-static inline void outl(u16 port, u32 value) { __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port)); }
-static inline u8 inb(u16 port) { u8 v; __asm__ volatile("inb %1, %0" : "=a"(v) : "Nd"(port)); return v; }
-static inline u16 inw(u16 port) { u16 v; __asm__ volatile("inw %1, %0" : "=a"(v) : "Nd"(port)); return v; }
-static inline u32 inl(u16 port) { u32 v; __asm__ volatile("inl %1, %0" : "=a"(v) : "Nd"(port)); return v; }
 static inline u64 rdmsr(u32 msr)
 {
 	u32 lo, hi;
@@ -191,8 +139,16 @@ static inline bool cpu_has(u32 leaf, unsigned reg, unsigned bit)
 	return out[reg] >> bit & 1;
 }
 #define GUEST_REG(name) \
-	static inline u64 read_##name(void) { u64 v; __asm__ volatile("mov %%" #name ", %0" : "=r"(v) : : "memory"); return v; } \
-	static inline void write_##name(u64 v) { __asm__ volatile("mov %0, %%" #name : : "r"(v) : "memory"); }
+	static inline u64 read_##name(void) \
+	{ \
+		u64 value; \
+		__asm__ volatile("mov %%" #name ", %0" : "=r"(value) : : "memory"); \
+		return value; \
+	} \
+	static inline void write_##name(u64 value) \
+	{ \
+		__asm__ volatile("mov %0, %%" #name : : "r"(value) : "memory"); \
+	}
 GUEST_REG(cr0)
 GUEST_REG(cr2)
 GUEST_REG(cr3)
@@ -204,9 +160,20 @@ GUEST_REG(dr2)
 GUEST_REG(dr3)
 GUEST_REG(dr6)
 GUEST_REG(dr7)
-static inline void invlpg(u64 linear) { __asm__ volatile("invlpg (%0)" : : "r"(linear) : "memory"); }
-static inline u64 read_rflags(void) { u64 v; __asm__ volatile("pushfq; popq %0" : "=r"(v)); return v; }
-static inline void write_rflags(u64 v) { __asm__ volatile("pushq %0; popfq" : : "r"(v) : "cc", "memory"); }
+static inline void invlpg(u64 linear)
+{
+	__asm__ volatile("invlpg (%0)" : : "r"(linear) : "memory");
+}
+static inline u64 read_rflags(void)
+{
+	u64 v;
+	__asm__ volatile("pushfq; popq %0" : "=r"(v));
+	return v;
+}
+static inline void write_rflags(u64 v)
+{
+	__asm__ volatile("pushq %0; popfq" : : "r"(v) : "cc", "memory");
+}
 static inline void lidt(const struct table *t) { __asm__ volatile("lidt %0" : : "m"(*t)); }
 static inline void lgdt(const struct table *t) { __asm__ volatile("lgdt %0" : : "m"(*t)); }
 static inline void sti(void) { __asm__ volatile("sti" : : : "memory"); }

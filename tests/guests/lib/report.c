@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* What a guest says, over a 16550 at 3F8h, and how it ends, through port F4h. */
-#include "guest.h"
+#include "report.h"
 
 static unsigned passed, failed, skipped;
 
@@ -60,18 +60,22 @@ static void print_list(const char *format, va_list args)
 			break;
 		}
 		case 'd': {
-			i64 value = longs ? va_arg(args, i64) : va_arg(args, int);
+			i64 value = longs > 1 ? va_arg(args, i64) :
+				    longs     ? va_arg(args, long) :
+						va_arg(args, int);
 			put_number(value < 0 ? -(u64)value : (u64)value, 10, width, fill, value < 0);
 			break;
 		}
 		case 'u':
-			put_number(longs ? va_arg(args, u64) : va_arg(args, unsigned), 10, width, fill,
-				false);
+		case 'x': {
+			u64 value = longs > 1 ? va_arg(args, u64) :
+				    longs     ? va_arg(args, unsigned long) :
+						va_arg(args, unsigned);
+			put_number(value, *format == 'u' ? 10 : 16, width, fill, false);
 			break;
+		}
 		case 'p':
-		case 'x':
-			put_number(longs || *format == 'p' ? va_arg(args, u64) : va_arg(args, unsigned),
-				16, width, fill, false);
+			put_number((uintptr_t)va_arg(args, void *), 16, width, fill, false);
 			break;
 		default:
 			put(*format);
@@ -118,7 +122,8 @@ bool guest_check_equal(u64 got, u64 want, const char *file, int line, const char
 	va_start(args, name);
 	print_list(name, args);
 	va_end(args);
-	guest_print(": got 0x%lx, want 0x%lx (%s:%d)\n", got, want, file, line);
+	guest_print(": got 0x%llx, want 0x%llx (%s:%d)\n", (unsigned long long)got,
+		(unsigned long long)want, file, line);
 	return false;
 }
 
@@ -132,13 +137,13 @@ void guest_skip(const char *name)
 bool guest_option(const char *word)
 {
 	extern u32 guest_boot_magic, guest_boot_info;
-	const u32 *info = (const u32 *)(u64)guest_boot_info;
+	const u32 *info = (const u32 *)(uintptr_t)guest_boot_info;
 	size_t len = strlen(word);
 	const char *text;
 
 	if (guest_boot_magic != 0x2badb002 || !(info[0] & 4))
 		return false;
-	text = (const char *)(u64)info[4];
+	text = (const char *)(uintptr_t)info[4];
 	while (*text) {
 		const char *end = text;
 		while (*end && *end != ' ')
