@@ -144,12 +144,14 @@ struct cpu {
 	enum cpu_activity activity;
 	struct fault fault;     /* with OUTCOME_FAULT */
 	struct event event;     /* being delivered, or injected by a VM entry to be delivered next */
-	bool intr_shadow;       /* STI or MOV SS just executed: no interrupt at this boundary */
+	bool intr_shadow;       /* STI or MOV SS just executed: no interrupt at this boundary. May be
+	                         * stale in translated code, in C it is not, see event.c */
 	bool shadow_seen;       /* event.c: intr_shadow has held one boundary, the next clears it */
 	bool shadow_mov_ss;     /* intr_shadow is MOV SS's: debug traps wait too */
 	bool rf_seen;           /* event.c: RFLAGS.RF has served its instruction */
 	bool nmi_blocked;       /* until IRET */
 	bool nmi_pending;
+	u64 shadow_rip;         /* intr_shadow covers the instruction there and no other */
 	u64 pending_db;         /* DR6 bits of traps to be raised after this instruction */
 	u64 watched[4], watched_dr7; /* breakpoint.c: DR0 to DR3 and DR7 as the TLBs know them */
 	bool step_after;        /* TF was set when this instruction began */

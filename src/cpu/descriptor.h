@@ -184,11 +184,31 @@ int task_switch(struct cpu *cpu, const struct insn *insn, u16 sel, enum task_sou
 	u64 next_rip, const struct event *event);
 
 /* ---- event.c ---- */
+/* STI, MOV SS and VM entries: the instruction at `rip` runs before an interrupt may come. */
+static inline void cpu_shadow_begin(struct cpu *cpu, u64 rip, bool mov_ss)
+{
+	cpu->intr_shadow = true;
+	cpu->shadow_seen = false;
+	cpu->shadow_mov_ss = mov_ss;
+	cpu->shadow_rip = rip;
+}
+
+static inline void cpu_shadow_end(struct cpu *cpu)
+{
+	cpu->intr_shadow = cpu->shadow_seen = cpu->shadow_mov_ss = false;
+}
+
+/* Whether something waits that IF alone may hold back. */
+static inline bool cpu_events_waiting(const struct cpu *cpu)
+{
+	return __atomic_load_n(&cpu->pins, __ATOMIC_RELAXED) || cpu->virt_pending ||
+	       cpu->nmi_pending;
+}
+
 /* RFLAGS.IF or something else that held an event back was cleared: look soon if one is there. */
 static inline void cpu_events_unmasked(struct cpu *cpu)
 {
-	if (unlikely(__atomic_load_n(&cpu->pins, __ATOMIC_RELAXED) || cpu->virt_pending ||
-		     cpu->nmi_pending))
+	if (unlikely(cpu_events_waiting(cpu)))
 		__atomic_store_n(&cpu->exit_request, 1, __ATOMIC_RELAXED);
 }
 

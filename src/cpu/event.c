@@ -12,9 +12,11 @@
  * - After cpu_poll_events(), where cpu_must_step() says so, the engine runs one instruction,
  *   whatever exit_request says, and polls again. So a block that starts at such a boundary holds
  *   one instruction, and it does not check exit_request.
- * - intr_shadow: STI (when IF was clear), MOV SS, POP SS and VM entries set it and end their block.
- *   The boundary that follows holds interrupts back and remembers that it did (shadow_seen); the
- *   one after it clears the flag. A fault or interrupt that is delivered clears it as well.
+ * - intr_shadow: STI (when IF was clear), MOV SS, POP SS and VM entries set it, for the instruction
+ *   at shadow_rip. A boundary before that one holds interrupts back and remembers that it did
+ *   (shadow_seen); any other clears the flag. Where nothing waits STI need not end its block: then
+ *   the flag goes stale, and what looks at it in C drops it first (cpu_exec(), cpu_deliver_fault()
+ *   and cpu_poll_events() do). A fault or interrupt that is delivered clears it as well.
  * - step_after: cpu_poll_events() copies TF into it as the last thing before an instruction; true
  *   at the next boundary it means a #DB trap. So TF set by POPF or IRET traps one instruction late,
  *   as it must, and TF cleared by POPF still traps after it.
@@ -190,6 +192,8 @@ static int deliver_exception(struct cpu *cpu, const struct fault *fault)
 
 void cpu_deliver_fault(struct cpu *cpu)
 {
+	if (unlikely(cpu->intr_shadow) && cpu->rip != cpu->shadow_rip)
+		cpu_shadow_end(cpu);
 	/* what the faulting instruction had pending is void; it will run again */
 	cpu->step_after = false;
 	cpu->pending_db = 0;
@@ -359,11 +363,11 @@ static bool shadow_holds(struct cpu *cpu)
 {
 	if (likely(!cpu->intr_shadow))
 		return false;
-	if (!cpu->shadow_seen) {
+	if (!cpu->shadow_seen && cpu->rip == cpu->shadow_rip) {
 		cpu->shadow_seen = true;
 		return true;
 	}
-	cpu->intr_shadow = cpu->shadow_seen = cpu->shadow_mov_ss = false;
+	cpu_shadow_end(cpu);
 	return false;
 }
 

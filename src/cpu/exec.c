@@ -3,7 +3,7 @@
  * One instruction of enum op, executed in C: the table of handlers, and how a fault is recorded.
  * The handlers themselves stand by subject in the other files of this folder.
  */
-#include "cpu/handlers.h"
+#include "cpu/descriptor.h"
 
 #define KVM_ENOSYS 1000
 
@@ -15,7 +15,15 @@ static int exec_virt(struct cpu *cpu, const struct insn *insn)
 		cpu->gpr[RAX] = 0 - (u64)KVM_ENOSYS;
 		return OUTCOME_NEXT;
 	}
-	return cpu->virt ? cpu->virt->execute(cpu, insn) : cpu_fault(cpu, VEC_UD);
+	int outcome;
+
+	if (!cpu->virt)
+		return cpu_fault(cpu, VEC_UD);
+	outcome = cpu->virt->execute(cpu, insn);
+	/* a VM entry may begin in a shadow */
+	if (outcome == OUTCOME_JUMP && cpu->intr_shadow)
+		cpu->shadow_rip = cpu->rip;
+	return outcome;
 }
 
 static int (*const handlers[OP_COUNT])(struct cpu *, const struct insn *) = {
@@ -27,6 +35,8 @@ static int (*const handlers[OP_COUNT])(struct cpu *, const struct insn *) = {
 
 int cpu_exec(struct cpu *cpu, const struct insn *insn)
 {
+	if (unlikely(cpu->intr_shadow) && cpu->rip != cpu->shadow_rip)
+		cpu_shadow_end(cpu);
 	return handlers[insn->op](cpu, insn);
 }
 

@@ -117,8 +117,9 @@ int exec_STI(struct cpu *cpu, const struct insn *insn)
 			return OUTCOME_NEXT;
 		cpu->rflags_system |= RFLAGS_IF;
 		/* one instruction more without interrupts, so that STI and HLT go together */
-		cpu->intr_shadow = true;
-		cpu->shadow_seen = cpu->shadow_mov_ss = false;
+		cpu_shadow_begin(cpu, cpu->rip + insn->len, false);
+		if (likely(!cpu_events_waiting(cpu)))
+			return OUTCOME_NEXT;
 		cpu_events_unmasked(cpu);
 		return cpu_end_block(cpu, insn);
 	case IF_VIRTUAL:

@@ -281,7 +281,7 @@ int cpu_interrupt(struct cpu *cpu, const struct event *event)
 		fault = interrupt_real(cpu, event, ext);
 	if (fault)
 		return OUTCOME_FAULT;
-	cpu->intr_shadow = cpu->shadow_seen = cpu->shadow_mov_ss = false;
+	cpu_shadow_end(cpu);
 	cpu->step_after = false;
 	return 0;
 }

@@ -3,7 +3,7 @@
  * What a vCPU is after power-up, after INIT and after a start-up IPI: APM2 14.1 (table 14-1) and
  * 16.5. Devices, the local APIC included, are reset by the machine; BIST is not modelled.
  */
-#include "cpu/handlers.h"
+#include "cpu/descriptor.h"
 #include "cpu/tlb.h"
 
 #define RESET_CS_SELECTOR 0xf000
@@ -62,7 +62,7 @@ static void reset_common(struct cpu *cpu)
 	cpu->activity = cpu->id ? CPU_WAIT_SIPI : CPU_RUNNING;
 	cpu->event.valid = false;
 	cpu->fault.kind = FAULT_NONE;
-	cpu->intr_shadow = cpu->shadow_seen = cpu->shadow_mov_ss = false;
+	cpu_shadow_end(cpu);
 	cpu->rf_seen = false;
 	cpu->nmi_blocked = cpu->nmi_pending = false;
 	cpu->pending_db = 0;

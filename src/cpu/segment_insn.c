@@ -8,9 +8,7 @@
 /* APM3 MOV (segment): the next instruction may load RSP undisturbed. */
 static int stack_segment_loaded(struct cpu *cpu, const struct insn *insn)
 {
-	cpu->intr_shadow = true;
-	cpu->shadow_mov_ss = true;
-	cpu->shadow_seen = false;
+	cpu_shadow_begin(cpu, cpu->rip + insn->len, true);
 	return cpu_end_block(cpu, insn);
 }
 
