@@ -75,7 +75,6 @@ real:
 	xorw %ax, %ax
 	movw %ax, %ds
 	movw %ax, %ss
-	movw %ax, %fs
 	movl $0x6ff0, %esp
 	lidtl %cs:AT(real_idtr)
 	smsww %ax
@@ -108,7 +107,7 @@ the_divide:
 	movw $0, 13 * 4 + 2
 	movw %sp, RESULT + 36
 the_access:
-	movw %fs:0xffff, %ax
+	movw 0xffff, %bx
 	movw %sp, RESULT + 40
 	/* undefined: vector 6 */
 	movw $AT(on_undefined), 6 * 4
@@ -200,7 +199,7 @@ on_protection:
 	movw %sp, %bp
 	movw 2(%bp), %ax
 	movw %ax, RESULT + 44
-	addw $5, 2(%bp)		/* FS prefix, opcode, modrm, displacement */
+	addw $4, 2(%bp)
 	popw %bp
 	iretw
 on_undefined:
