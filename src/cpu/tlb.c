@@ -24,23 +24,28 @@ static struct context_pool *pool_of(const struct cpu *cpu)
 	return cpu->contexts;
 }
 
-/* A page that belongs into another slot: no address of this slot can match it. */
+/* A page that hashes to another slot: no address of this slot can match it. */
+static u64 no_page(unsigned slot)
+{
+	return (u64)(slot ^ 16) << PAGE_SHIFT;
+}
+
 static void clear_tlb_slot(struct context *context, unsigned slot)
 {
 	struct tlb_entry *entry = &context->block->tlb[slot];
 
-	entry->read_tag = entry->write_tag = (u64)(slot ^ 1) << PAGE_SHIFT;
+	entry->read_tag = entry->write_tag = no_page(slot);
 }
 
 static bool tlb_slot_empty(const struct context *context, unsigned slot)
 {
-	return context->block->tlb[slot].read_tag == (u64)(slot ^ 1) << PAGE_SHIFT;
+	return context->block->tlb[slot].read_tag == no_page(slot);
 }
 
-/* A target that hashes elsewhere. */
+/* A target that hashes elsewhere: 0 hashes to 0, 1 does not. */
 static u64 no_jump(unsigned slot)
 {
-	return slot ^ 0x10;
+	return slot == 0;
 }
 
 static void clear_tlb(struct context *context)
@@ -57,6 +62,7 @@ static void clear_tlb(struct context *context)
 	context->large_all = false;
 	for (unsigned i = 0; i < EXEC_ENTRIES; i++)
 		context->exec[i].linear = ~0ull;
+	walk_hints_flush(context);
 }
 
 static void clear_jumps(struct context *context)
@@ -216,7 +222,7 @@ void tlb_flush_pcid(struct cpu *cpu, u32 asid, u32 pcid)
 
 static unsigned page_bit(u64 linear)
 {
-	return (linear >> PAGE_SHIFT) & 1023;
+	return crc_hash(linear >> PAGE_SHIFT) & ((1 << JUMP_PAGE_BITS) - 1);
 }
 
 /* Jumps into a page, and into the one before it: an instruction there may reach into this. */
@@ -228,14 +234,24 @@ static void clear_jumps_to(struct context *context, u64 page)
 	if (!(context->jump_pages[here / 64] & BIT(here % 64)) &&
 		!(context->jump_pages[before / 64] & BIT(before % 64)))
 		return;
-	for (unsigned i = 0; i < JUMP_ENTRIES; i++)
+	if (context->jump_filled > JUMP_LIST) {
+		for (unsigned i = 0; i < JUMP_ENTRIES; i++)
+			if (jump[i].target - (page - PAGE_SIZE) < 2 * PAGE_SIZE)
+				jump[i].target = no_jump(i);
+		return;
+	}
+	/* A slot stays in the list though it is empty now: it may be there twice later. */
+	for (unsigned n = 0; n < context->jump_filled; n++) {
+		unsigned i = context->jump_list[n];
+
 		if (jump[i].target - (page - PAGE_SIZE) < 2 * PAGE_SIZE)
 			jump[i].target = no_jump(i);
+	}
 }
 
 static void flush_page(struct cpu *cpu, struct context *context, u64 page)
 {
-	unsigned slot = (page >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+	unsigned slot = tlb_hash(page);
 	struct exec_entry *exec = &context->exec[(page >> PAGE_SHIFT) % EXEC_ENTRIES];
 
 	/* Of a large page every piece must go, wherever it is. */
@@ -244,6 +260,7 @@ static void flush_page(struct cpu *cpu, struct context *context, u64 page)
 		flush_context(cpu, context);
 		return;
 	}
+	walk_hints_flush(context);
 	if (context->block->tlb[slot].read_tag == page)
 		clear_tlb_slot(context, slot);
 	if (exec->linear == page)
@@ -268,7 +285,7 @@ static void protect_slot(struct context *context, unsigned slot, u64 host)
 	struct tlb_entry *entry = &context->block->tlb[slot];
 
 	if (entry->host == host && !tlb_slot_empty(context, slot))
-		entry->write_tag = (u64)(slot ^ 1) << PAGE_SHIFT;
+		entry->write_tag = no_page(slot);
 }
 
 void tlb_protect_ram_page(struct cpu *cpu, u64 host)
@@ -347,7 +364,7 @@ static int translate_now(struct cpu *cpu, u64 linear, unsigned access, struct tr
 int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa)
 {
 	struct context *context = cpu->context;
-	unsigned slot = (linear >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+	unsigned slot = tlb_hash(linear);
 	struct tlb_entry *entry = &context->block->tlb[slot];
 	struct translation translation;
 	struct space_hit hit;
@@ -371,7 +388,7 @@ int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa)
 	if (translation.span > PAGE_SIZE)
 		note_large(context, linear, translation.span);
 	entry->read_tag = linear & PAGE_MASK;
-	entry->write_tag = (u64)(slot ^ 1) << PAGE_SHIFT;
+	entry->write_tag = no_page(slot);
 	if (translation.writable && !hit.read_only &&
 		!(ram->page_flags[hit.ram_offset >> PAGE_SHIFT] & (RAM_HAS_CODE | RAM_LOG_DIRTY)))
 		entry->write_tag = linear & PAGE_MASK;

@@ -12,14 +12,16 @@
 
 #include "cpu/cpu.h"
 
-#define TLB_BITS 10
+#define TLB_BITS 12
 #define TLB_ENTRIES (1u << TLB_BITS)
 #define JUMP_BITS 12
 #define JUMP_ENTRIES (1u << JUMP_BITS)
 #define EXEC_ENTRIES 64
-#define TLB_LIST 256
-#define JUMP_LIST 512
+#define TLB_LIST 1024
+#define JUMP_LIST 1024
+#define JUMP_PAGE_BITS 12
 #define CONTEXTS 48
+#define WALK_HINTS 64
 
 /*
  * A linear page that may be accessed without further checks. A tag is the page's address; an
@@ -59,15 +61,36 @@ struct context {
 	bool large_all;             /* they lie too far apart for one range */
 	u32 tlb_filled, jump_filled; /* slots in the lists; beyond them all slots are cleared */
 	u16 tlb_list[TLB_LIST], jump_list[JUMP_LIST];
-	u64 jump_pages[16]; /* which linear pages have jump entries: a Bloom filter */
+	/* which linear pages have jump entries: a Bloom filter */
+	u64 jump_pages[(1 << JUMP_PAGE_BITS) / 64];
 	struct exec_entry {
 		u64 linear; /* of the page; all ones: empty */
 		u8 *host;
 	} exec[EXEC_ENTRIES];
+	/*
+	 * Where walks of each stage ended, by 2 MiB regions, so that the next one there reads only
+	 * the last entry: what the manuals call paging-structure caches, APM2 5.5.1. mmu.c's.
+	 */
+	struct walk_hint {
+		u64 region;  /* address and generation; 0: empty */
+		u64 *table;  /* the last level's, in RAM */
+		u64 rights;  /* of the levels above it */
+		u8 shift;    /* of the pages it holds */
+	} hints[2][WALK_HINTS];
+	u32 hint_generation; /* never 0 */
 };
 
 int tlb_init(struct cpu **cpu);   /* allocates the vCPU and its contexts; -errno */
 void tlb_free(struct cpu *cpu);
+
+/* Paging-structure caches go with any invalidation, whatever address it names. */
+static inline void walk_hints_flush(struct context *context)
+{
+	if (!++context->hint_generation) {
+		zero_bytes(context->hints, sizeof(context->hints));
+		context->hint_generation = 1;
+	}
+}
 
 /* Picks cpu->context by asid, PCID, CPL, SMAP and AC; makes one where there is none. */
 void tlb_select(struct cpu *cpu);

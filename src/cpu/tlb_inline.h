@@ -3,15 +3,32 @@
 #ifndef CPU_TLB_INLINE_H
 #define CPU_TLB_INLINE_H
 
+/*
+ * Kernels place things at multiples of 2 MiB and use them together (an image and its per-CPU
+ * copies), so the bits above take part.
+ */
+static inline u32 tlb_hash(u64 linear)
+{
+	return ((linear >> PAGE_SHIFT) ^ (linear >> (PAGE_SHIFT + 9))) & (TLB_ENTRIES - 1);
+}
+
 static inline struct tlb_entry *tlb_slot(const struct cpu *cpu, u64 linear)
 {
-	return &cpu->context->block->tlb[(linear >> PAGE_SHIFT) & (TLB_ENTRIES - 1)];
+	return &cpu->context->block->tlb[tlb_hash(linear)];
+}
+
+/* One instruction that mixes all bits; SSE4.2, but of general registers. */
+static inline u64 crc_hash(u64 value)
+{
+	u64 hash = 0;
+
+	__asm__("crc32q %1, %0" : "+r"(hash) : "r"(value));
+	return hash;
 }
 
 static inline u32 jump_hash(u64 target)
 {
-	u32 low = (u32)target;
-	return (low ^ (low >> 9)) & (JUMP_ENTRIES - 1);
+	return crc_hash(target) & (JUMP_ENTRIES - 1);
 }
 
 /* Host pointer when the current context may read len bytes there without ado; else NULL. */

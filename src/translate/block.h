@@ -88,7 +88,7 @@ struct code_cache {
 	u32 block_count;
 };
 
-#define HASH_SIZE (1u << 16)
+#define HASH_SIZE (1u << 18)
 #define MAX_BLOCKS (1u << 20)
 
 int cache_new(struct code_cache *cache, u64 size, u64 ram_pages); /* -errno */

@@ -13,7 +13,7 @@ static u32 key_hash(u32 page, u16 offset, u32 mode)
 {
 	u64 key = ((u64)page << 12 | offset) ^ (u64)mode << 44;
 
-	return (key * 0x9e3779b97f4a7c15ull) >> 48 & (HASH_SIZE - 1);
+	return (key * 0x9e3779b97f4a7c15ull) >> 40 & (HASH_SIZE - 1);
 }
 
 static void *reserve(u64 size)

@@ -43,6 +43,7 @@ int engine_new(struct engine **result, struct cpu *cpu, u64 code_cache)
 		return error;
 	}
 	engine->translator->cache = &engine->cache;
+	engine->translator->has_bmi2 = __builtin_cpu_supports("bmi2");
 	engine_attach(engine);
 	ram->code_written = code_written;
 	ram->engine = engine;

@@ -51,9 +51,13 @@ void emit_far(struct translator *t)
 	cmp_gs_imm8(e, CPU_OFFSET(exit_request), 0);
 	add_miss(t, jcc_rel32(e, CC_NE));
 	/* jump_hash() of cpu/tlb_inline.h, times 16 */
-	mov_rr32(e, R10, R11);
-	shift_imm(e, false, 5, R10, 9);
-	put_rr(e, false, 0x31, R10, R11);
+	put_rr(e, false, 0x31, R10, R10);
+	put8(e, 0xf2); /* crc32 r10, r11 */
+	put8(e, 0x4d);
+	put8(e, 0x0f);
+	put8(e, 0x38);
+	put8(e, 0xf1);
+	put8(e, 0xd3);
 	and_imm32(e, R10, JUMP_ENTRIES - 1);
 	shift_imm(e, false, 4, R10, 4);
 	put_gs_r10(e, 0x3b, R11, JUMP_OFFSET + offsetof(struct jump_entry, target));

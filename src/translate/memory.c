@@ -140,8 +140,15 @@ static struct pending_access *emit_lookup(struct translator *t, unsigned i, unsi
 	struct emitter *e = &t->e;
 	struct pending_access *access = new_access(t, i);
 
-	mov_rr(e, R10, R11);
-	shift_imm(e, true, 5, R10, PAGE_SHIFT - 5); /* entries of 32 bytes */
+	/* tlb_hash() of cpu/tlb_inline.h, times 32 */
+	if (t->has_bmi2) {
+		rorx(e, R10, R11, 9);
+	} else {
+		mov_rr(e, R10, R11);
+		shift_imm(e, true, 5, R10, 9);
+	}
+	put_rr(e, true, 0x31, R10, R11);
+	shift_imm(e, true, 5, R10, PAGE_SHIFT - 5);
 	and_imm32(e, R10, (TLB_ENTRIES - 1) * sizeof(struct tlb_entry));
 	put_gs_r10(e, 0x2b, R11, tag_offset(write));
 	cmp_imm32(e, R11, PAGE_SIZE - size);
@@ -218,7 +225,7 @@ static i32 emit_constant(struct translator *t, unsigned i, u64 address, unsigned
 	bool write)
 {
 	struct emitter *e = &t->e;
-	u32 slot = (address >> PAGE_SHIFT & (TLB_ENTRIES - 1)) * sizeof(struct tlb_entry);
+	u32 slot = tlb_hash(address) * sizeof(struct tlb_entry);
 	struct pending_access *access;
 
 	t->r11_group = NO_GROUP;

@@ -69,6 +69,7 @@ struct translator {
 	struct emitter e;
 	struct code_cache *cache;
 	struct cpu *cpu;
+	bool has_bmi2;   /* of the host */
 	struct block *block;
 	u32 mode;        /* MODE_* and VARIANT_* */
 	bool code64;
