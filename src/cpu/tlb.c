@@ -77,6 +77,7 @@ static void clear_jumps(struct context *context)
 			jump[context->jump_list[i]].target = no_jump(context->jump_list[i]);
 	}
 	context->jump_filled = 0;
+	zero_bytes(context->block->code_ids, sizeof(context->block->code_ids));
 	zero_bytes(context->jump_pages, sizeof(context->jump_pages));
 }
 
@@ -265,6 +266,7 @@ static void flush_page(struct cpu *cpu, struct context *context, u64 page)
 		clear_tlb_slot(context, slot);
 	if (exec->linear == page)
 		exec->linear = ~0ull;
+	context->block->code_ids[code_id_slot(page)] = 0;
 	clear_jumps_to(context, page);
 }
 
@@ -314,6 +316,18 @@ void tlb_flush_jumps(struct cpu *cpu)
 	for (unsigned i = 0; i < CONTEXTS; i++)
 		if (pool->contexts[i].live)
 			clear_jumps(&pool->contexts[i]);
+}
+
+void tlb_forget_code_id(struct cpu *cpu, u64 linear, u32 id)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	for (unsigned i = 0; i < CONTEXTS; i++) {
+		u32 *slot = &pool->contexts[i].block->code_ids[code_id_slot(linear)];
+
+		if (pool->contexts[i].live && *slot == id)
+			*slot = 0;
+	}
 }
 
 void tlb_add_jump(struct cpu *cpu, u64 linear, u64 code)

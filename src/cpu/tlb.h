@@ -21,6 +21,7 @@
 #define JUMP_LIST 1024
 #define JUMP_PAGE_BITS 12
 #define CONTEXTS 48
+#define CODE_IDS 1024
 #define WALK_HINTS 64
 
 /*
@@ -45,6 +46,9 @@ struct context_block {
 	u8 cpu_pages[CPU_PAGES_SIZE];
 	struct tlb_entry tlb[TLB_ENTRIES];
 	struct jump_entry jump[JUMP_ENTRIES];
+	/* By linear page: which code page (the engine's numbers) is mapped there; 0: unknown. Jumps
+	 * that are linked across pages compare it. */
+	u32 code_ids[CODE_IDS];
 };
 
 /* Who accesses: user code, supervisor with SMAP in force, supervisor without. */
@@ -107,6 +111,8 @@ void tlb_flush_jumps(struct cpu *cpu);
 
 /* The jump cache of the current context learns that linear's code is at `code`. */
 void tlb_add_jump(struct cpu *cpu, u64 linear, u64 code);
+/* The page at `linear` is no longer the one with this number, in any context. */
+void tlb_forget_code_id(struct cpu *cpu, u64 linear, u32 id);
 /* Where the code at linear lies in our memory. 0 or OUTCOME_FAULT; *host NULL: not RAM. */
 int tlb_fetch(struct cpu *cpu, u64 linear, u8 **host);
 

@@ -12,6 +12,11 @@ static inline u32 tlb_hash(u64 linear)
 	return ((linear >> PAGE_SHIFT) ^ (linear >> (PAGE_SHIFT + 9))) & (TLB_ENTRIES - 1);
 }
 
+static inline u32 code_id_slot(u64 linear)
+{
+	return (linear >> PAGE_SHIFT) & (CODE_IDS - 1);
+}
+
 static inline struct tlb_entry *tlb_slot(const struct cpu *cpu, u64 linear)
 {
 	return &cpu->context->block->tlb[tlb_hash(linear)];

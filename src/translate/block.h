@@ -62,7 +62,9 @@ struct site {
 	u32 resume;      /* cache offset to go on at */
 	u32 block;       /* cache offset of the block */
 	u32 insn;        /* cache offset of the struct insn (exec) */
-	u32 patch;       /* chain: cache offset of the rel32 to patch */
+	u32 patch;       /* chain, link: cache offset of the rel32 to patch */
+	u32 patch_id;    /* link: of the code page's number */
+	u64 target;      /* link: linear address */
 	u16 offset;      /* guest instruction's offset in its page; chain: the target's */
 	u8 len;          /* of the guest instruction */
 	u8 size;         /* bytes accessed */
@@ -86,10 +88,18 @@ struct code_cache {
 	u64 page_count;
 	u32 *blocks;     /* all, in order of address, for cache_find_pc() */
 	u32 block_count;
+	/* Code pages by number: RAM pages as they are mapped at linear ones, see cache_code_id(). */
+	struct code_page {
+		u64 linear;
+		u32 next; /* of the same RAM page */
+	} *code_pages;
+	u32 code_page_count;
+	u32 *page_ids;   /* first code page of each RAM page */
 };
 
 #define HASH_SIZE (1u << 18)
 #define MAX_BLOCKS (1u << 20)
+#define MAX_CODE_PAGES (1u << 16)
 
 int cache_new(struct code_cache *cache, u64 size, u64 ram_pages); /* -errno */
 void cache_free(struct code_cache *cache);
@@ -100,6 +110,11 @@ static inline struct block *cache_block(const struct code_cache *cache, u32 offs
 }
 struct block *cache_find(const struct code_cache *cache, u32 page, u16 offset, u32 mode, u64 vpage);
 void cache_insert(struct code_cache *cache, struct block *block);
+/*
+ * The number of a RAM page as mapped at a linear page: what a jump from another page compares
+ * before it enters. 0: there are no more numbers, until the cache is emptied.
+ */
+u32 cache_code_id(struct code_cache *cache, u32 page, u64 linear);
 /* The block that a host address lies in; NULL. */
 struct block *cache_find_pc(const struct code_cache *cache, u64 pc);
 /* Forgets every block of a page; their far entries lead to `miss` from then on. */

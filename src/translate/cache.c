@@ -41,10 +41,13 @@ int cache_new(struct code_cache *cache, u64 size, u64 ram_pages)
 	cache->hash = reserve(HASH_SIZE * sizeof(u32));
 	cache->pages = reserve(ram_pages * sizeof(u32));
 	cache->blocks = reserve(MAX_BLOCKS * sizeof(u32));
-	if (!cache->hash || !cache->pages || !cache->blocks)
+	cache->page_ids = reserve(ram_pages * sizeof(u32));
+	cache->code_pages = reserve(MAX_CODE_PAGES * sizeof(struct code_page));
+	if (!cache->hash || !cache->pages || !cache->blocks || !cache->page_ids || !cache->code_pages)
 		goto fail;
 	close(fd);
 	cache->used = 64; /* offset 0 means none */
+	cache->code_page_count = 1;
 	return 0;
 fail:
 	error = -errno;
@@ -59,6 +62,8 @@ void cache_free(struct code_cache *cache)
 	munmap(cache->hash, HASH_SIZE * sizeof(u32));
 	munmap(cache->pages, cache->page_count * sizeof(u32));
 	munmap(cache->blocks, MAX_BLOCKS * sizeof(u32));
+	munmap(cache->page_ids, cache->page_count * sizeof(u32));
+	munmap(cache->code_pages, MAX_CODE_PAGES * sizeof(struct code_page));
 }
 
 void cache_reset(struct code_cache *cache)
@@ -68,11 +73,13 @@ void cache_reset(struct code_cache *cache)
 		struct block *block = cache_block(cache, cache->blocks[i]);
 
 		cache->pages[block->page] = 0;
+		cache->page_ids[block->page] = 0;
 		if (block->page2 != NO_PAGE)
 			cache->pages[block->page2] = 0;
 	}
 	zero_bytes(cache->hash, HASH_SIZE * sizeof(u32));
 	cache->block_count = 0;
+	cache->code_page_count = 1;
 	cache->used = 64;
 }
 
@@ -125,6 +132,21 @@ struct block *cache_find_pc(const struct code_cache *cache, u64 pc)
 	struct block *block = cache_block(cache, cache->blocks[low]);
 
 	return offset >= block->far_entry && offset < block->code_end ? block : NULL;
+}
+
+u32 cache_code_id(struct code_cache *cache, u32 page, u64 linear)
+{
+	u32 id;
+
+	for (id = cache->page_ids[page]; id; id = cache->code_pages[id].next)
+		if (cache->code_pages[id].linear == linear)
+			return id;
+	if (cache->code_page_count == MAX_CODE_PAGES)
+		return 0;
+	id = cache->code_page_count++;
+	cache->code_pages[id] = (struct code_page){ .linear = linear, .next = cache->page_ids[page] };
+	cache->page_ids[page] = id;
+	return id;
 }
 
 static void unhash(struct code_cache *cache, struct block *block)

@@ -108,6 +108,13 @@ engine_commit:
 	call rt_commit
 	jmp resume
 
+	.globl engine_link
+engine_link:
+	SAVE_GUEST
+	movq %r10, %rsi
+	call rt_link
+	jmp resume
+
 	.globl engine_native_fault
 engine_native_fault:
 	movq %gs:CPU_SELF, %rdi

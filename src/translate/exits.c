@@ -11,6 +11,7 @@
 #include "translate/translate.h"
 
 #define JUMP_OFFSET offsetof(struct context_block, jump)
+#define CODE_IDS_OFFSET offsetof(struct context_block, code_ids)
 
 void emit_page_address(struct translator *t, unsigned reg, i64 offset)
 {
@@ -153,26 +154,30 @@ static void emit_chain(struct translator *t, u8 *jump, i64 target)
 	site->flags_in_host = in_host;
 }
 
-/* To another page, at a known distance. In a fixed block target and jump entry are constants. */
+/*
+ * To another page, at a known distance. A fixed block knows the target: the jump is linked by
+ * rt_link() and holds as long as the page there has the number it was linked with.
+ */
 static void emit_far_to(struct translator *t, i64 target)
 {
 	struct emitter *e = &t->e;
 	u64 linear = t->vpage + target;
-	u32 entry = JUMP_OFFSET + jump_hash(linear) * sizeof(struct jump_entry);
+	struct pending_exit *link;
+	u32 id_at;
 
 	flags_save(t);
-	if (!t->fixed || (u64)(i64)(i32)linear != linear ||
-		t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) {
+	if (!t->fixed || t->block->page2 != NO_PAGE || t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) {
 		emit_page_address(t, R11, target);
 		emit_far(t);
 		return;
 	}
 	cmp_gs_imm8(e, CPU_OFFSET(exit_request), 0);
 	new_exit(t, jcc_rel32(e, CC_NE), target)->leave = true;
-	put_gs(e, true, 0x81, 7, entry + offsetof(struct jump_entry, target));
-	put32(e, (u32)linear);
-	new_exit(t, jcc_rel32(e, CC_NE), target)->leave = true;
-	jmp_gs(e, entry + offsetof(struct jump_entry, code));
+	cmp_gs_imm32(e, CODE_IDS_OFFSET + code_id_slot(linear) * sizeof(u32), ~0u);
+	id_at = cache_offset(t, e->at - 4);
+	link = new_exit(t, jcc_rel32(e, CC_NE), target);
+	link->link_id = id_at;
+	link->link_jump = cache_offset(t, jmp_rel32(e));
 }
 
 void emit_exit(struct translator *t, i64 target)
@@ -202,7 +207,14 @@ static void place_exit(struct translator *t, struct pending_exit out)
 	if (!e->overflow)
 		patch_rel32(out.jump, e->at);
 	t->flags_in_host = out.flags_in_host;
-	if (out.leave) {
+	if (out.link_jump) {
+		struct site *site = emit_site(t, 0, NULL);
+
+		site->target = t->vpage + out.target;
+		site->patch = out.link_jump;
+		site->patch_id = out.link_id;
+		jmp_gs(e, RUNTIME(RT_LINK));
+	} else if (out.leave) {
 		flags_save(t);
 		emit_page_address(t, R11, out.target);
 		jmp_gs(e, RUNTIME(RT_FAR));

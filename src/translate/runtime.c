@@ -64,7 +64,11 @@ static void refresh_segment_ends(struct cpu *cpu)
 void engine_drop_ram_page(struct engine *engine, u64 page)
 {
 	struct ram *ram = space_ram(engine->cpu->memory);
+	struct code_cache *cache = &engine->cache;
 
+	for (u32 id = cache->page_ids[page]; id; id = cache->code_pages[id].next)
+		tlb_forget_code_id(engine->cpu, cache->code_pages[id].linear, id);
+	cache->page_ids[page] = 0;
 	cache_drop_page(&engine->cache, page, RUNTIME(RT_FAR));
 	__atomic_fetch_and(&ram->page_flags[page], (u8)~RAM_HAS_CODE, __ATOMIC_SEQ_CST);
 }
@@ -88,6 +92,7 @@ void engine_attach(struct engine *engine)
 	cpu->runtime[RT_ACCESS] = (u64)engine_access;
 	cpu->runtime[RT_EXEC] = (u64)engine_exec;
 	cpu->runtime[RT_COMMIT] = (u64)engine_commit;
+	cpu->runtime[RT_LINK] = (u64)engine_link;
 }
 
 /* Code pages that others changed: their translations go. */
@@ -278,6 +283,35 @@ u64 rt_chain(struct cpu *cpu, struct site *site)
 			       (site->patch + 4);
 
 		copy_bytes(engine->cache.rw + site->patch, &distance, 4);
+	}
+	enter_context(cpu);
+	return code_at(engine, to->flags_entry);
+}
+
+u64 rt_link(struct cpu *cpu, struct site *site)
+{
+	struct engine *engine = cpu->engine;
+	struct ram *ram = space_ram(cpu->memory);
+	struct block *from = cache_block(&engine->cache, site->block), *to;
+	u64 generation = engine->generation, linear = site->target;
+	u32 id;
+	u8 *host;
+
+	cpu->rip = linear;
+	if (!from->valid || cpu->exit_request || cpu->context_stale || !is_canonical(linear) ||
+		tlb_fetch(cpu, linear, &host) || !host)
+		return engine_dispatch(cpu, 0);
+	to = block_for(cpu, host, linear, from->mode & 0xffff);
+	if (!to || to->page2 != NO_PAGE || engine->generation != generation)
+		return engine_dispatch(cpu, 0);
+	id = cache_code_id(&engine->cache, (u64)(host - ram->host) >> PAGE_SHIFT,
+		linear & PAGE_MASK);
+	if (id) {
+		i32 distance = to->flags_entry - (site->patch + 4);
+
+		cpu->context->block->code_ids[code_id_slot(linear)] = id;
+		copy_bytes(engine->cache.rw + site->patch, &distance, 4);
+		copy_bytes(engine->cache.rw + site->patch_id, &id, 4);
 	}
 	enter_context(cpu);
 	return code_at(engine, to->flags_entry);

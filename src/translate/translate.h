@@ -63,6 +63,7 @@ struct pending_exit {
 	bool flags_in_host;
 	bool poll;       /* look for events first */
 	bool leave;      /* to C, whatever the target: events are waiting */
+	u32 link_id, link_jump; /* cache offsets of what rt_link() patches; 0: no link */
 };
 
 struct translator {
