@@ -623,6 +623,11 @@ static void classify(struct guest_insn *g, const ZydisDecodedInstruction *z,
 		insn->disp = 0;
 		return;
 	case ZYDIS_MNEMONIC_NOP:
+		/* A prefetch of a register: some CPUs have that as a NOP, others raise #UD. */
+		if (z->opcode_map == ZYDIS_OPCODE_MAP_0F && z->opcode == 0x0d)
+			return;
+		g->kind = KIND_NOP;
+		return;
 	case ZYDIS_MNEMONIC_ENDBR32:
 	case ZYDIS_MNEMONIC_ENDBR64:
 	case ZYDIS_MNEMONIC_RDSSPD:
@@ -697,6 +702,27 @@ static void check_state(const struct cpu *cpu, struct guest_insn *g,
 	} else if (!(mode & MODE_FPU)) {
 		set_exec(g, OP_NM);
 		g->insn.imm = need == NEED_SSE; /* with CR0.EM that is #UD */
+	}
+}
+
+/* W selects the width of a general register or its like in memory, which is 32 bits here. SDM2 2.3.5,
+ * and the instructions' own pages. */
+static bool ignores_w(const struct guest_insn *g, const ZydisDecodedInstruction *z)
+{
+	for (unsigned i = 0; i < SLOT_COUNT; i++)
+		if (g->slot[i] != INSN_NO_REG)
+			return true;
+	switch (z->mnemonic) {
+	case ZYDIS_MNEMONIC_VCVTSI2SS:
+	case ZYDIS_MNEMONIC_VCVTSI2SD:
+	case ZYDIS_MNEMONIC_VCVTUSI2SS:
+	case ZYDIS_MNEMONIC_VCVTUSI2SD:
+	case ZYDIS_MNEMONIC_VMOVD:
+	case ZYDIS_MNEMONIC_VPINSRD:
+	case ZYDIS_MNEMONIC_VPEXTRD:
+		return true;
+	default:
+		return false;
 	}
 }
 
@@ -780,6 +806,11 @@ int decode_guest(const struct cpu *cpu, u32 mode, const u8 *bytes, unsigned avai
 	if (z.meta.category == ZYDIS_CATEGORY_STRINGOP || z.meta.category == ZYDIS_CATEGORY_IOSTRINGOP)
 		insn->rep = g->prefix_rep;
 	read_operands(g, &z, ops);
+	if (g->encoding != ENCODING_LEGACY) {
+		g->w_ignored = !mode64 && ignores_w(g, &z);
+		for (unsigned i = 0; i < z.operand_count; i++)
+			g->imm_is_register |= ops[i].encoding == ZYDIS_OPERAND_ENCODING_IS4;
+	}
 	/* Strings and XLAT have hidden memory operands, whose segment an override may change. */
 	if (!insn->is_mem)
 		for (unsigned i = 0; i < z.operand_count; i++)

@@ -49,6 +49,8 @@ struct guest_insn {
 	/* the encoding */
 	u8 encoding;      /* ENCODING_* */
 	bool vector;      /* MMX, SSE and later: 66 is part of the opcode, not the operand size */
+	bool w_ignored;   /* VEX.W or EVEX.W, outside 64-bit mode */
+	bool imm_is_register; /* its upper half names one */
 	bool has_modrm;
 	bool prefix_66, prefix_lock;
 	u8 prefix_rep;    /* f2, f3 or 0 */

@@ -164,7 +164,8 @@ void emit_access(struct translator *t, unsigned i, unsigned seg, unsigned size, 
 {
 	struct emitter *e = &t->e;
 	const struct guest_insn *g = &t->insns[i];
-	bool flat = t->mode & MODE_FLAT && seg < FS;
+	/* code segments are never written to in protected mode, and not always read */
+	bool flat = t->mode & MODE_FLAT && seg < FS && seg != CS;
 	bool checked = !t->code64 && !flat;
 	struct pending_access *by_segment = NULL, *by_tag;
 

@@ -38,6 +38,20 @@ static void put_modrm(struct translator *t, const struct guest_insn *g,
 		put8(e, 0xc0 | (reg & 7) << 3 | (rm & 7));
 }
 
+/* 66h is part of the opcode, or means nothing: MOVNTI, fences and CLFLUSH, CMPXCHG8B, ADCX. */
+static bool has_operand_size(const struct guest_insn *g)
+{
+	const u8 *opcode = g->insn.bytes + g->opcode_at;
+
+	if (g->vector)
+		return false;
+	if (opcode[0] != 0x0f)
+		return true;
+	if (opcode[1] == 0x38)
+		return opcode[2] != 0xf6;
+	return opcode[1] != 0xae && opcode[1] != 0xc3 && (opcode[1] != 0xc7 || !g->insn.is_mem);
+}
+
 static void put_legacy(struct translator *t, const struct guest_insn *g,
 	const struct encoding_slots *s)
 {
@@ -54,7 +68,7 @@ static void put_legacy(struct translator *t, const struct guest_insn *g,
 	bool moffs = default_map && (bytes[g->opcode_at] & 0xfc) == 0xa0 && mem;
 	unsigned rex = g->rex & 0x48;
 
-	if (!t->code64 && !(t->mode & MODE_CODE32) && !g->vector)
+	if (!t->code64 && !(t->mode & MODE_CODE32) && has_operand_size(g))
 		prefix_66 = g->insn.opsize == 2;
 	if (g->prefix_lock)
 		put8(e, 0xf0);
@@ -113,20 +127,26 @@ static void put_vex(struct translator *t, const struct guest_insn *g, const stru
 	bool mem = s->mem_base != INSN_NO_REG;
 	bool three = p[0] == 0xc4;
 	unsigned map = three ? p[1] & 0x1f : 1;
-	u8 last = three ? p[2] : p[1] & 0x7f;
+	u8 last = three ? p[2] & ~(g->w_ignored ? 0x80 : 0) : p[1] & 0x7f;
 	unsigned modrm = g->insn.bytes[g->modrm_at];
+	/* outside 64-bit mode there are eight registers, SDM2 2.3.5 */
+	unsigned names = t->code64 ? 15 : 7;
 	unsigned original_b = three && !(p[1] & 0x20) ? 8 : 0;
 	unsigned reg = chosen(g, s, SLOT_REG, (modrm >> 3 & 7) | (p[1] & 0x80 ? 0 : 8));
-	unsigned rm = chosen(g, s, SLOT_RM, (modrm & 7) | original_b);
-	unsigned vvvv = chosen(g, s, SLOT_VVVV, ~last >> 3 & 15);
+	unsigned rm = chosen(g, s, SLOT_RM, ((modrm & 7) | original_b) & names);
+	unsigned vvvv = chosen(g, s, SLOT_VVVV, ~last >> 3 & names);
 	unsigned b = mem ? s->mem_base : rm;
 
 	put8(e, 0xc4);
 	put8(e, map | (reg & 8 ? 0 : 0x80) | 0x40 | (b & 8 ? 0 : 0x20));
 	put8(e, (last & 0x87) | (~vvvv & 15) << 3);
 	put8(e, p[three ? 3 : 2]);
-	put_modrm(t, g, s, reg, rm);
-	put_bytes(e, g->insn.bytes + g->imm_at, g->insn.len - g->imm_at);
+	if (g->has_modrm)
+		put_modrm(t, g, s, reg, rm);
+	if (g->imm_is_register)
+		put8(e, g->insn.bytes[g->imm_at] & (names << 4 | 15));
+	else
+		put_bytes(e, g->insn.bytes + g->imm_at, g->insn.len - g->imm_at);
 }
 
 static void put_evex(struct translator *t, const struct guest_insn *g,
@@ -146,7 +166,7 @@ static void put_evex(struct translator *t, const struct guest_insn *g,
 	p0 |= (mem ? s->mem_base : rm) & 8 ? 0 : 0x20;
 	put8(e, 0x62);
 	put8(e, p0);
-	put8(e, p[2]);
+	put8(e, p[2] & ~(g->w_ignored ? 0x80 : 0));
 	put8(e, p[3]);
 	put8(e, p[4]);
 	if (mem && s->mem_disp) {
