@@ -291,13 +291,13 @@ static void fill_bounce(struct cpu *cpu, struct access *access, unsigned kind)
 
 		/* the page is probed; where only writes are watched a read finds RAM */
 		if (!host && tlb_fill(cpu, linear, ACCESS_READ, &host, &gpa))
-			zero_bytes(access->buffer + done, n);
+			zero_bytes(access->host + done, n);
 		else if (host)
-			copy_bytes(access->buffer + done, host, n);
+			copy_bytes(access->host + done, host, n);
 		else if (kind & ACCESS_MODIFY)
-			device_read(cpu, gpa, access->buffer + done, n);
+			device_read(cpu, gpa, access->host + done, n);
 		else
-			zero_bytes(access->buffer + done, n);
+			zero_bytes(access->host + done, n);
 		linear = linear_add(cpu, linear, n, kind);
 		done += n;
 	}
@@ -306,9 +306,9 @@ static void fill_bounce(struct cpu *cpu, struct access *access, unsigned kind)
 static int access_bounced(struct cpu *cpu, struct access *access, unsigned kind)
 {
 	access->bounced = true;
-	access->host = access->buffer;
+	access->host = access->buffer + (access->linear & 63);
 	if (!access->write)
-		return read_pages(cpu, access->linear, access->buffer, access->len, kind);
+		return read_pages(cpu, access->linear, access->host, access->len, kind);
 	if (probe_pages(cpu, access->linear, access->len, kind))
 		return OUTCOME_FAULT;
 	fill_bounce(cpu, access, kind);
@@ -342,5 +342,5 @@ int cpu_access_begin(struct cpu *cpu, struct access *access, u64 linear, unsigne
 void cpu_access_commit(struct cpu *cpu, struct access *access)
 {
 	if (access->write && access->bounced)
-		write_pages(cpu, access->linear, access->buffer, access->len, ACCESS_WRITE);
+		write_pages(cpu, access->linear, access->host, access->len, ACCESS_WRITE);
 }

@@ -346,7 +346,8 @@ struct access {
 	unsigned len;
 	bool write;
 	bool bounced;
-	u8 buffer[64];
+	/* the bytes lie there as they do in the guest, for the host to check their alignment */
+	u8 buffer[128] __attribute__((aligned(64)));
 };
 int cpu_access_begin(struct cpu *cpu, struct access *access, u64 linear, unsigned len,
 	unsigned kind);

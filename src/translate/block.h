@@ -68,6 +68,8 @@ struct site {
 	u16 offset;      /* guest instruction's offset in its page; chain: the target's */
 	u8 len;          /* of the guest instruction */
 	u8 size;         /* bytes accessed */
+	u8 align;        /* access: what it must be aligned to, 0: nothing */
+	bool align_waived; /* MXCSR.MM allows otherwise */
 	u8 seg;          /* access: segment, when R11 is an offset and not yet a linear address */
 	bool is_offset;
 	bool write, read;

@@ -705,6 +705,55 @@ static void check_state(const struct cpu *cpu, struct guest_insn *g,
 	}
 }
 
+/* Vector operands that must be aligned: SDM2 2.5 (legacy types 1, 2, 4), APM1 4.3.2. */
+static void find_alignment(struct guest_insn *g, const ZydisDecodedInstruction *z)
+{
+	switch (z->mnemonic) {
+	case ZYDIS_MNEMONIC_MOVAPS:
+	case ZYDIS_MNEMONIC_MOVAPD:
+	case ZYDIS_MNEMONIC_MOVDQA:
+	case ZYDIS_MNEMONIC_MOVNTPS:
+	case ZYDIS_MNEMONIC_MOVNTPD:
+	case ZYDIS_MNEMONIC_MOVNTDQ:
+	case ZYDIS_MNEMONIC_MOVNTDQA:
+	case ZYDIS_MNEMONIC_VMOVAPS:
+	case ZYDIS_MNEMONIC_VMOVAPD:
+	case ZYDIS_MNEMONIC_VMOVDQA:
+	case ZYDIS_MNEMONIC_VMOVDQA32:
+	case ZYDIS_MNEMONIC_VMOVDQA64:
+	case ZYDIS_MNEMONIC_VMOVNTPS:
+	case ZYDIS_MNEMONIC_VMOVNTPD:
+	case ZYDIS_MNEMONIC_VMOVNTDQ:
+	case ZYDIS_MNEMONIC_VMOVNTDQA:
+	case ZYDIS_MNEMONIC_CMPXCHG16B:
+		g->align = g->mem_size;
+		return;
+	case ZYDIS_MNEMONIC_MOVUPS:
+	case ZYDIS_MNEMONIC_MOVUPD:
+	case ZYDIS_MNEMONIC_MOVDQU:
+	case ZYDIS_MNEMONIC_LDDQU:
+	case ZYDIS_MNEMONIC_PCMPESTRI:
+	case ZYDIS_MNEMONIC_PCMPESTRM:
+	case ZYDIS_MNEMONIC_PCMPISTRI:
+	case ZYDIS_MNEMONIC_PCMPISTRM:
+	/* here CPUs differ, and the host has the word */
+	case ZYDIS_MNEMONIC_SHA1MSG1:
+	case ZYDIS_MNEMONIC_SHA1MSG2:
+	case ZYDIS_MNEMONIC_SHA1NEXTE:
+	case ZYDIS_MNEMONIC_SHA1RNDS4:
+	case ZYDIS_MNEMONIC_SHA256MSG1:
+	case ZYDIS_MNEMONIC_SHA256MSG2:
+	case ZYDIS_MNEMONIC_SHA256RNDS2:
+		return;
+	default:
+		if (g->kind != KIND_PLAIN || !g->vector || g->encoding != ENCODING_LEGACY ||
+			g->mem_size != 16)
+			return;
+		g->align = 16;
+		g->align_waived = true;
+	}
+}
+
 /* W selects the width of a general register or its like in memory, which is 32 bits here. SDM2 2.3.5,
  * and the instructions' own pages. */
 static bool ignores_w(const struct guest_insn *g, const ZydisDecodedInstruction *z)
@@ -833,5 +882,7 @@ int decode_guest(const struct cpu *cpu, u32 mode, const u8 *bytes, unsigned avai
 	if (g->kind != KIND_GATHER)
 		classify(g, &z, ops, mode);
 	check_state(cpu, g, &z, mode);
+	if (insn->is_mem)
+		find_alignment(g, &z);
 	return 0;
 }

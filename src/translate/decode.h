@@ -42,6 +42,8 @@ struct guest_insn {
 	bool mem_read, mem_write;
 	bool masked;      /* the memory operand is accessed under a mask */
 	u16 mem_size;     /* bytes */
+	u8 align;         /* what the memory operand must be aligned to, else #GP(0); 0: nothing */
+	bool align_waived; /* MXCSR.MM waives that, where the CPU has it */
 	u8 slot[SLOT_COUNT]; /* general register numbers; INSN_NO_REG: none */
 	bool high_byte;   /* an operand is AH, CH, DH or BH */
 	u32 flags_read, flags_written; /* of RFLAGS_ARITH; written: surely overwritten */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "base/log.h"
 #include "cpu/tlb.h"
@@ -25,12 +26,13 @@ static void code_written(void *opaque, u64 page)
 
 int engine_new(struct engine **result, struct cpu *cpu, u64 code_cache)
 {
-	struct engine *engine = calloc(1, sizeof(*engine));
+	struct engine *engine = aligned_alloc(_Alignof(struct engine), sizeof(*engine));
 	struct ram *ram = space_ram(cpu->memory);
 	int error;
 
 	if (!engine)
 		return -ENOMEM;
+	memset(engine, 0, sizeof(*engine));
 	engine->cpu = cpu;
 	engine->translator = calloc(1, sizeof(*engine->translator));
 	error = engine->translator ? cache_new(&engine->cache, code_cache, ram->size >> PAGE_SHIFT)

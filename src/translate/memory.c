@@ -34,6 +34,8 @@ struct site *emit_site(struct translator *t, unsigned i, const struct insn *insn
 		.block = cache_offset(t, (u8 *)t->block),
 		.offset = g->offset,
 		.len = g->insn.len,
+		.align = g->align,
+		.align_waived = g->align_waived,
 		.ends_block = g->ends_block,
 	};
 	return &pending->site;
@@ -123,6 +125,8 @@ static struct pending_access *new_access(struct translator *t, unsigned i)
 		.block = cache_offset(t, (u8 *)t->block),
 		.offset = g->offset,
 		.len = g->insn.len,
+		.align = g->align,
+		.align_waived = g->align_waived,
 	};
 	return access;
 }

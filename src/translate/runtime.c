@@ -7,6 +7,8 @@
 #include "cpu/tlb.h"
 #include "translate/runtime.h"
 
+#define MXCSR_MM BIT(17)
+
 _Static_assert(offsetof(struct cpu, gpr) == CPU_GPR, "entry.h");
 _Static_assert(offsetof(struct cpu, scratch) == CPU_SCRATCH, "entry.h");
 _Static_assert(offsetof(struct cpu, host_rsp) == CPU_HOST_RSP, "entry.h");
@@ -323,15 +325,33 @@ static u64 deliver(struct cpu *cpu)
 	return engine_dispatch(cpu, 0);
 }
 
+/* MXCSR.MM: AMD's misaligned mode, APM1 4.3.2; nowhere else may the bit be set. */
+static bool misaligned_mode(const struct cpu *cpu)
+{
+	u32 mxcsr;
+
+	if (cpu->fpu_parked)
+		copy_bytes(&mxcsr, cpu->fpu_area + 24, 4);
+	else
+		__asm__ volatile("stmxcsr %0" : "=m"(mxcsr));
+	return mxcsr & MXCSR_MM;
+}
+
 /* A linear address from the operand's offset, with the checks the inline code left to C. */
 static int site_linear(struct cpu *cpu, const struct site *site, u64 address, u64 *linear)
 {
-	if (site->is_offset)
-		return cpu_linear(cpu, site->seg, address, site->size, site->write, linear);
 	*linear = address;
-	if (cpu->mode & MODE_CODE64 &&
-		(!is_canonical(address) || !is_canonical(address + site->size - 1)))
+	if (site->is_offset) {
+		if (cpu_linear(cpu, site->seg, address, site->size, site->write, linear))
+			return OUTCOME_FAULT;
+	} else if (cpu->mode & MODE_CODE64 &&
+		   (!is_canonical(address) || !is_canonical(address + site->size - 1))) {
 		return cpu_fault_code(cpu, site->seg == SS ? VEC_SS : VEC_GP, 0);
+	}
+	/* before the page is looked at, APM2 table 8-8 */
+	if (site->align && *linear & (site->align - 1u) &&
+		!(site->align_waived && misaligned_mode(cpu)))
+		return cpu_fault_code(cpu, VEC_GP, 0);
 	return 0;
 }
 

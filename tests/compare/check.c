@@ -138,32 +138,33 @@ static u32 flags_overwritten(const ZydisDecodedInstruction *insn)
 /*
  * Arithmetic flags that are overwritten before anyone reads them when the instruction at rip runs
  * again. At its fault the engine may show older ones, by design: it saves flags around a memory
- * access only where they live.
+ * access only where they live. Decoded is what lies there now: the sequence may have changed it.
  */
-static u32 dead_flags(const struct sequence *seq, u64 rip)
+static u32 dead_flags(const struct sequence *seq, const u8 *code, u64 rip)
 {
+	u64 base = seq->mode == MODE16 ? 0 : layouts[seq->mode].code;
 	u32 unknown = RFLAGS_ARITH, dead = 0;
-	unsigned i = 0;
+	u64 at = rip - base;
 
-	while (i < seq->count && seq->start[i] != rip)
-		i++;
-	for (; i < seq->count && unknown; i++) {
+	while (unknown && at >= seq->code_at && at < seq->code_at + seq->code_len - 1) {
 		ZydisDecodedInstruction insn;
 
-		if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoders[seq->mode], NULL,
-			    seq->insn[i].bytes, seq->insn[i].len, &insn)) ||
+		if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoders[seq->mode], NULL, code + at,
+			    MIN(15u, CODE_SIZE - at), &insn)) ||
 			insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
 			break;
 		if (insn.cpu_flags)
 			unknown &= ~insn.cpu_flags->tested;
 		dead |= unknown & flags_overwritten(&insn);
 		unknown &= ~dead;
+		at += insn.length;
 	}
 	return dead;
 }
 
 bool results_differ(const struct sequence *seq, const struct result *native,
-	const struct result *soft, const struct options *options, char *buffer, size_t size)
+	const struct result *soft, const struct options *options, const u8 *code, char *buffer,
+	size_t size)
 {
 	struct text text = { buffer, size, false };
 	const struct state *a = &native->state, *b = &soft->state;
@@ -195,7 +196,7 @@ bool results_differ(const struct sequence *seq, const struct result *native,
 		differ(&text, reg_names[i], a->gpr[i] & mask, b->gpr[i] & mask);
 	}
 	if (a->vector == b->vector && a->vector != VEC_BP && a->vector != VEC_DB)
-		flags &= ~(u64)dead_flags(seq, a->rip);
+		flags &= ~(u64)dead_flags(seq, code, a->rip);
 	differ(&text, "rflags", a->rflags & flags, b->rflags & flags);
 	differ_x87(&text, a->xsave, b->xsave);
 	differ_vectors(&text, a->xsave, b->xsave, options);

@@ -196,9 +196,10 @@ void soft_run(struct soft *soft, const struct sequence *sequence, const u8 *pool
 void soft_stop(struct soft *soft);
 
 /* ---- check.c ---- */
-/* What differs, as text; false: nothing. */
+/* What differs, as text; false: nothing. code: the area as the native run left it. */
 bool results_differ(const struct sequence *sequence, const struct result *native,
-	const struct result *soft, const struct options *options, char *text, size_t size);
+	const struct result *soft, const struct options *options, const u8 *code, char *text,
+	size_t size);
 void sequence_print(const struct sequence *sequence);
 
 #endif

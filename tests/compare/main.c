@@ -141,7 +141,8 @@ static _Noreturn void work(struct worker *worker)
 			if (!soft || expected->state.vector == VECTOR_TIMEOUT)
 				continue;
 			soft_run(soft, seq, batch->pool, &result);
-			if (results_differ(seq, expected, &result, &options, text, sizeof(text)))
+			if (results_differ(seq, expected, &result, &options, batch->code, text,
+				    sizeof(text)))
 				note(worker->at, seq);
 		}
 		worker->next += batch->count;
@@ -253,7 +254,7 @@ static enum verdict evaluate(const struct sequence *seq)
 			_exit(0);
 		soft_run(soft, &batch->sequences[0], batch->pool, &result);
 		bad = results_differ(&batch->sequences[0], &batch->native[0], &result, &options,
-			control->text, sizeof(control->text));
+			batch->code, control->text, sizeof(control->text));
 		control->ends[0] = batch->native[0].state.vector;
 		control->ends[1] = result.state.vector;
 		native_stop(native);

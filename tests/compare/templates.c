@@ -210,6 +210,10 @@ enum class classify(const ZydisDecodedInstruction *insn, enum mode mode)
 		return CLASS_privileged;
 	if (forbidden(insn) || writes_segment(insn, mode))
 		return CLASS_COUNT;
+	/* outside 64-bit mode Intel's CPUs ignore W, AMD's raise #UD */
+	if (mode != MODE64 && insn->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && insn->raw.vex.W &&
+		(insn->mnemonic == ZYDIS_MNEMONIC_VPINSRD || insn->mnemonic == ZYDIS_MNEMONIC_VPEXTRD))
+		return CLASS_COUNT;
 	class = classify_set(insn->meta.isa_set);
 	if (class == CLASS_avx512 && (insn->meta.category == ZYDIS_CATEGORY_GATHER ||
 					     insn->meta.category == ZYDIS_CATEGORY_SCATTER))
