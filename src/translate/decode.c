@@ -769,6 +769,8 @@ static bool ignores_w(const struct guest_insn *g, const ZydisDecodedInstruction 
 	case ZYDIS_MNEMONIC_VMOVD:
 	case ZYDIS_MNEMONIC_VPINSRD:
 	case ZYDIS_MNEMONIC_VPEXTRD:
+	case ZYDIS_MNEMONIC_VPCMPESTRI:
+	case ZYDIS_MNEMONIC_VPCMPESTRM:
 		return true;
 	default:
 		return false;
