@@ -25,7 +25,9 @@ static inline void context_ready(struct cpu *cpu)
 /* Implicit accesses are the supervisor's, SMAP in force whatever AC says, APM2 5.6.6. */
 static inline bool needs_system_context(const struct cpu *cpu, unsigned access)
 {
-	return (access & ACCESS_SYSTEM) && (cpu->cpl == 3 || (cpu->rflags_system & RFLAGS_AC));
+	return (access & ACCESS_SYSTEM) &&
+	       (cpu->context->privilege == PRIV_USER ||
+		       (cpu->context->privilege == PRIV_SUPERVISOR_AC && (cpu->cr4 & CR4_SMAP)));
 }
 
 static void system_context_enter(struct cpu *cpu, struct privilege_save *save)
@@ -114,8 +116,12 @@ static int read_page(struct cpu *cpu, u64 linear, u8 *to, unsigned len)
 	u8 *host = tlb_read_hit(cpu, linear, len);
 	u64 gpa;
 
-	if (!host && tlb_fill(cpu, linear, ACCESS_READ, &host, &gpa))
-		return OUTCOME_FAULT;
+	if (!host) {
+		if (tlb_fill(cpu, linear, ACCESS_READ, &host, &gpa))
+			return OUTCOME_FAULT;
+		if (cpu_watching(cpu))
+			cpu_watch_data(cpu, linear, len, false);
+	}
 	if (host)
 		copy_bytes(to, host, len);
 	else
@@ -135,6 +141,8 @@ static int write_page(struct cpu *cpu, u64 linear, const u8 *from, unsigned len)
 	}
 	if (tlb_fill(cpu, linear, ACCESS_WRITE, &host, &gpa))
 		return OUTCOME_FAULT;
+	if (cpu_watching(cpu))
+		cpu_watch_data(cpu, linear, len, true);
 	host = tlb_write_hit(cpu, linear, len);
 	if (host)
 		copy_bytes(host, from, len);

@@ -353,6 +353,7 @@ int exec_MOV_TO_DR(struct cpu *cpu, const struct insn *insn)
 		return OUTCOME_JUMP;
 	if (number < 4) {
 		cpu->dr[number] = value;
+		cpu_mode_update(cpu); /* breakpoints may be armed */
 		return OUTCOME_NEXT;
 	}
 	if (value >> 32) /* APM2 13.1.1.3, 13.1.1.4 */

@@ -5,6 +5,7 @@
  * what becomes of faults on the way is event.c's.
  */
 #include "cpu/descriptor.h"
+#include "cpu/tlb.h"
 
 /* INT n, INT3 and INTO obey the gate's DPL and set no EXT in error codes, APM2 8.4.1, 8.7.1. */
 static bool is_software(const struct event *event)
@@ -73,6 +74,29 @@ static void enter_handler(struct cpu *cpu, const struct segment *cs, u64 rip, u8
 	cpu->cpl = cpl;
 	cpu->rip = rip;
 	cpu_mode_update(cpu);
+}
+
+/*
+ * All that delivery reads and writes is the supervisor's: take its context once and not for each
+ * access. Returns the context to go back to where delivery fails.
+ */
+static struct context *supervisor_context(struct cpu *cpu)
+{
+	u64 rflags_system = cpu->rflags_system;
+	struct context *before;
+	u8 cpl = cpu->cpl;
+
+	if (cpu->context_stale)
+		tlb_select(cpu);
+	before = cpu->context;
+	if (before->privilege == PRIV_USER) {
+		cpu->cpl = 0;
+		cpu->rflags_system &= ~RFLAGS_AC;
+		tlb_select(cpu);
+		cpu->cpl = cpl;
+		cpu->rflags_system = rflags_system;
+	}
+	return before;
 }
 
 /* APM2 8.9. The frame is six words at most and always names SS:RSP. */
@@ -273,12 +297,17 @@ int cpu_interrupt(struct cpu *cpu, const struct event *event)
 	u32 ext = is_software(event) ? 0 : ERROR_EXT;
 	int fault;
 
-	if (likely(cpu_lma(cpu)))
+	if (likely(cpu_lma(cpu))) {
+		struct context *before = supervisor_context(cpu);
+
 		fault = interrupt_long(cpu, event, ext);
-	else if (cpu->cr0 & CR0_PE)
+		if (unlikely(fault))
+			cpu->context = before;
+	} else if (cpu->cr0 & CR0_PE) {
 		fault = interrupt_protected(cpu, event, ext);
-	else
+	} else {
 		fault = interrupt_real(cpu, event, ext);
+	}
 	if (fault)
 		return OUTCOME_FAULT;
 	cpu_shadow_end(cpu);

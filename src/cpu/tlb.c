@@ -156,21 +156,38 @@ static enum privilege privilege_now(const struct cpu *cpu)
 	return PRIV_SUPERVISOR_AC;
 }
 
+static bool is_context(const struct context *context, u32 asid, u32 pcid,
+	enum privilege privilege)
+{
+	return context->live && context->asid == asid && context->pcid == pcid &&
+	       context->privilege == privilege;
+}
+
 void tlb_select(struct cpu *cpu)
 {
 	struct context_pool *pool = pool_of(cpu);
 	enum privilege privilege = privilege_now(cpu);
 	u32 pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
-	struct context *oldest = &pool->contexts[0];
+	struct context *oldest = &pool->contexts[0], *last = cpu->context;
 
 	cpu->context_stale = false;
 	pool->clock++;
+	if (last && last->peer[privilege]) {
+		struct context *context = last->peer[privilege];
+
+		if (is_context(context, cpu->nested_asid, pcid, privilege)) {
+			context->used = pool->clock;
+			cpu->context = context;
+			return;
+		}
+	}
 	for (unsigned i = 0; i < CONTEXTS; i++) {
 		struct context *context = &pool->contexts[i];
 
-		if (context->live && context->asid == cpu->nested_asid && context->pcid == pcid &&
-			context->privilege == privilege) {
+		if (is_context(context, cpu->nested_asid, pcid, privilege)) {
 			context->used = pool->clock;
+			if (last)
+				last->peer[privilege] = context;
 			cpu->context = context;
 			return;
 		}
@@ -390,6 +407,9 @@ int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa)
 	*host = NULL;
 	hit = space_find(cpu->memory, translation.gpa & PAGE_MASK);
 	if (!hit.host || hit.contiguous < PAGE_SIZE)
+		return 0;
+	*host = hit.host + (linear & (PAGE_SIZE - 1));
+	if (cpu_watching(cpu) && cpu_watches_page(cpu, linear))
 		return 0;
 	cpu->stats.tlb_fills++;
 	ram = space_ram(cpu->memory);

@@ -61,6 +61,7 @@ struct context {
 	enum privilege privilege;
 	bool live;
 	u64 used;     /* for replacement */
+	struct context *peer[PRIV_COUNT]; /* where this address space's others were last */
 	u64 large_base, large_mask; /* a range that covers every large page cached here */
 	bool large_all;             /* they lie too far apart for one range */
 	u32 tlb_filled, jump_filled; /* slots in the lists; beyond them all slots are cleared */

@@ -174,7 +174,7 @@ static bool op_ends_block(unsigned op)
 	case OP_MOV_FROM_CR: case OP_MOV_FROM_DR: case OP_SMSW: case OP_MOV_FROM_SEG: case OP_PUSH_SEG:
 	case OP_RDFSBASE: case OP_RDGSBASE: case OP_WRFSBASE: case OP_WRGSBASE: case OP_SWAPGS:
 	case OP_SGDT: case OP_SIDT: case OP_SLDT: case OP_STR: case OP_LAR: case OP_LSL: case OP_VERR:
-	case OP_VERW: case OP_ARPL: case OP_PUSHF: case OP_CLI: case OP_CLD: case OP_STD: case OP_CLAC:
+	case OP_VERW: case OP_ARPL: case OP_PUSHF: case OP_CLI: case OP_STI: case OP_CLD: case OP_STD: case OP_CLAC:
 	case OP_STAC: case OP_CPUID: case OP_RDTSC: case OP_RDTSCP: case OP_RDPID: case OP_RDPRU:
 	case OP_RDMSR: case OP_XGETBV: case OP_IN: case OP_BOUND: case OP_ENTER: case OP_PUSHA:
 	case OP_POPA: case OP_MOVS: case OP_STOS: case OP_LODS: case OP_CMPS: case OP_SCAS: case OP_DAA:

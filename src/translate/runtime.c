@@ -368,6 +368,12 @@ u64 rt_access(struct cpu *cpu, struct site *site, u64 address)
 	cpu->rip = rip_of(cpu, page_of(cpu, block) + site->offset);
 	if (site_linear(cpu, site, address, &linear))
 		return deliver(cpu);
+	if (cpu_watching(cpu)) {
+		if (site->read)
+			cpu_watch_data(cpu, linear, site->size, false);
+		if (site->write)
+			cpu_watch_data(cpu, linear, site->size, true);
+	}
 	if (block->mode & VARIANT_SLOW) {
 		if (site->write && site->read)
 			kind |= ACCESS_MODIFY;
