@@ -97,6 +97,7 @@ struct sequence {
 	enum mode mode;
 	enum class class;
 	u8 count;
+	u8 images;       /* pages, as bits of pages[], where state images are made */
 	u32 pool_offset; /* of the initial memory in the pool */
 	u32 code_at;     /* offset in the code area */
 	u32 code_len;

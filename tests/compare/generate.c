@@ -362,7 +362,9 @@ static void prepare(struct maker *m, ZydisMnemonic mnemonic)
 			load_reg(m, RAX, rng_percent(rng, 50) ? rng_below(rng, 100) : interesting(rng));
 		}
 		break;
-	case ZYDIS_MNEMONIC_MASKMOVQ:
+	case ZYDIS_MNEMONIC_MASKMOVQ: /* whether one that faults touches the x87 tags is the CPU's affair */
+		load_reg(m, RDI, data_base(m) + rng_below(rng, PAGE_SIZE));
+		break;
 	case ZYDIS_MNEMONIC_MASKMOVDQU:
 	case ZYDIS_MNEMONIC_VMASKMOVDQU:
 		load_reg(m, RDI, pick_target(m, 16));
@@ -789,7 +791,8 @@ static void make_branch(struct maker *m)
 static void make_xsave(struct maker *m)
 {
 	struct rng *rng = &m->rng;
-	u64 area = data_base(m) + PAGE_SIZE * (rng_percent(rng, 50) ? 4 : 0);
+	bool second = rng_percent(rng, 50);
+	u64 area = data_base(m) + PAGE_SIZE * (second ? 4 : 0);
 	u32 mask = (u32)(rng_next(rng) & 7 & m->options->xfeatures);
 	bool code64 = m->seq->mode == MODE64;
 	unsigned kind = rng_below(rng, 4);
@@ -802,6 +805,7 @@ static void make_xsave(struct maker *m)
 	if (kind == 2 && m->saved)
 		kind = 1; /* what XSAVEOPT leaves out depends on the image loaded last */
 	m->saved = true;
+	m->seq->images |= second ? BIT(2) : BIT(0); /* rw_pages */
 	image = kind == 0;
 	area += rng_percent(rng, 10) ? 8 + rng_below(rng, 64) : 0; /* misaligned: #GP */
 	/* the header must be zero where XSAVE does not write it */
@@ -1050,6 +1054,7 @@ void sequence_generate(struct sequence *sequence, const struct options *options,
 
 	sequence->seed = seed;
 	sequence->count = 0;
+	sequence->images = 0;
 	rng_next(&m.rng);
 	do /* half of all in 64-bit mode */
 		mode = rng_percent(&m.rng, 50) ? MODE64 : rng_below(&m.rng, MODE_TOTAL);
