@@ -62,7 +62,7 @@ struct site {
 	u32 resume;      /* cache offset to go on at */
 	u32 block;       /* cache offset of the block */
 	u32 insn;        /* cache offset of the struct insn (exec) */
-	u32 patch;       /* chain, link: cache offset of the rel32 to patch */
+	u32 patch;       /* chain, link: cache offset of the rel32 to patch; branch: added to RSP */
 	u32 patch_id;    /* link: of the code page's number */
 	u64 target;      /* link: linear address */
 	u16 offset;      /* guest instruction's offset in its page; chain: the target's */

@@ -115,6 +115,14 @@ engine_link:
 	call rt_link
 	jmp resume
 
+	.globl engine_branch
+engine_branch:
+	SAVE_GUEST
+	movq %r10, %rsi
+	movq %r11, %rdx
+	call rt_branch
+	jmp resume
+
 	.globl engine_native_fault
 engine_native_fault:
 	movq %gs:CPU_SELF, %rdi

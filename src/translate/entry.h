@@ -26,9 +26,10 @@ void engine_access(void); /* R10: site, R11: linear address or offset */
 void engine_exec(void);   /* R10: site */
 void engine_commit(void); /* R10: site */
 void engine_link(void);   /* R10: site */
+void engine_branch(void); /* R10: site, R11: linear target of an indirect branch */
 void engine_native_fault(void); /* from the signal handler: registers already saved */
 
-enum { RT_FAR, RT_CHAIN, RT_ACCESS, RT_EXEC, RT_COMMIT, RT_LINK };
+enum { RT_FAR, RT_CHAIN, RT_ACCESS, RT_EXEC, RT_COMMIT, RT_LINK, RT_BRANCH };
 
 struct site;
 /* The C side. Each returns the host address to go on at, with R11 in scratch[0]; 0: leave. */
@@ -38,6 +39,7 @@ u64 rt_access(struct cpu *cpu, struct site *site, u64 address);
 u64 rt_exec(struct cpu *cpu, struct site *site);
 u64 rt_commit(struct cpu *cpu, struct site *site);
 u64 rt_link(struct cpu *cpu, struct site *site);
+u64 rt_branch(struct cpu *cpu, struct site *site, u64 target);
 u64 rt_native_fault(struct cpu *cpu);
 #endif
 

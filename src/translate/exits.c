@@ -70,6 +70,40 @@ void emit_far(struct translator *t)
 	put32(e, JUMP_OFFSET + offsetof(struct jump_entry, code));
 }
 
+static void emit_branch_miss(struct translator *t)
+{
+	struct site *site = emit_site(t, t->count - 1, NULL);
+
+	site->patch = t->branch_undo;
+	jmp_gs(&t->e, RUNTIME(RT_BRANCH));
+}
+
+void emit_branch(struct translator *t, u32 undo)
+{
+	t->branch = t->code64;
+	t->branch_undo = undo;
+	if (t->branch && t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) {
+		flags_save(t);
+		emit_branch_miss(t);
+	} else {
+		emit_far(t);
+	}
+}
+
+void emit_branch_check(struct translator *t)
+{
+	struct emitter *e = &t->e;
+
+	if (!t->code64)
+		return;
+	flags_save(t);
+	mov_rr(e, R10, R11);
+	shift_imm(e, true, 7, R10, 47);
+	lea(e, true, R10, R10, 1);
+	cmp_imm32(e, R10, 1);
+	add_miss(t, jcc_rel32(e, CC_A));
+}
+
 static bool is_near(const struct translator *t, i64 target)
 {
 	return target >= 0 && target < (i64)PAGE_SIZE &&
@@ -259,7 +293,10 @@ void emit_pending(struct translator *t)
 	if (t->miss_count) {
 		for (unsigned i = 0; i < t->miss_count && !e->overflow; i++)
 			patch_rel32(t->misses[i], e->at);
-		jmp_gs(e, RUNTIME(RT_FAR));
+		if (t->branch)
+			emit_branch_miss(t);
+		else
+			jmp_gs(e, RUNTIME(RT_FAR));
 	}
 	t->block->code_end = cache_offset(t, e->at);
 	for (unsigned i = 0; i < t->site_count; i++) {

@@ -259,6 +259,7 @@ static void emit_call(struct translator *t, unsigned i)
 
 	if (!g->relative) {
 		emit_indirect_target(t, i);
+		emit_branch_check(t);
 		store_gs(e, R11, SCRATCH(4));
 	}
 	disp = emit_stack(t, i, -(i32)size, size, false, true);
@@ -270,7 +271,7 @@ static void emit_call(struct translator *t, unsigned i)
 		emit_exit(t, next + (i64)g->insn.imm);
 	} else {
 		load_gs(e, R11, SCRATCH(4));
-		emit_far(t);
+		emit_branch(t, 0);
 	}
 }
 
@@ -283,7 +284,7 @@ static void emit_ret(struct translator *t, unsigned i)
 
 	mov_memory(t, true, R11, disp, size);
 	emit_stack_adjust(t, size + (u16)g->insn.imm);
-	emit_far(t);
+	emit_branch(t, size + (u16)g->insn.imm);
 }
 
 static void emit_jmp(struct translator *t, unsigned i)
@@ -295,7 +296,7 @@ static void emit_jmp(struct translator *t, unsigned i)
 		return;
 	}
 	emit_indirect_target(t, i);
-	emit_far(t);
+	emit_branch(t, 0);
 }
 
 static void emit_jcc(struct translator *t, unsigned i)

@@ -95,6 +95,7 @@ void engine_attach(struct engine *engine)
 	cpu->runtime[RT_EXEC] = (u64)engine_exec;
 	cpu->runtime[RT_COMMIT] = (u64)engine_commit;
 	cpu->runtime[RT_LINK] = (u64)engine_link;
+	cpu->runtime[RT_BRANCH] = (u64)engine_branch;
 }
 
 /* Code pages that others changed: their translations go. */
@@ -410,6 +411,19 @@ u64 rt_commit(struct cpu *cpu, struct site *site)
 	cpu_access_commit(cpu, &engine->access);
 	enter_context(cpu);
 	return code_at(engine, site->resume);
+}
+
+/* An indirect branch whose target the jump cache does not know; it may be none. APM3 RET, JMP. */
+u64 rt_branch(struct cpu *cpu, struct site *site, u64 target)
+{
+	struct block *block = cache_block(&cpu->engine->cache, site->block);
+
+	if (is_canonical(target))
+		return rt_far(cpu, target);
+	cpu->rip = page_of(cpu, block) + site->offset;
+	cpu->gpr[RSP] -= site->patch;
+	cpu_fault_code(cpu, VEC_GP, 0);
+	return deliver(cpu);
 }
 
 u64 rt_exec(struct cpu *cpu, struct site *site)

@@ -223,6 +223,7 @@ struct block *translate(struct translator *t, struct cpu *cpu, u32 page, u16 off
 		.insn_count = t->count, .valid = true, .vpage = t->vpage };
 	t->e = (struct emitter){ .at = (u8 *)(block + 1), .end = cache->rw + cache->used + BLOCK_ROOM };
 	t->site_count = t->access_count = t->exit_count = t->miss_count = 0;
+	t->branch = false;
 	emit_block(t);
 	if (t->e.overflow)
 		bug("block at page %x+%x, %u instructions, outgrew its room", page, offset, t->count);

@@ -92,6 +92,8 @@ struct translator {
 	unsigned exit_count;
 	u8 *misses[MAX_EXITS * 2 + 4]; /* rel32s that go to the block's way to engine_far */
 	unsigned miss_count;
+	bool branch;     /* the misses are an indirect branch's, in 64-bit mode ... */
+	u32 branch_undo; /* ... which has added this to RSP */
 	struct place places[MAX_INSNS];
 
 	struct group groups[MAX_GROUPS];
@@ -156,6 +158,9 @@ void reencode(struct translator *t, const struct guest_insn *g, const struct enc
 void emit_exit(struct translator *t, i64 target); /* unconditional, from the main line */
 /* The conditional jump at `jump` leaves for target; out of line. */
 void emit_side_exit(struct translator *t, u8 *jump, i64 target, i64 from);
+void emit_branch(struct translator *t, u32 undo); /* R11: linear target, RSP changed by undo */
+/* A call to R11 must fault before it pushes anything. */
+void emit_branch_check(struct translator *t);
 void emit_far(struct translator *t);              /* R11: linear target */
 void emit_page_address(struct translator *t, unsigned reg, i64 offset);
 void emit_pending(struct translator *t);          /* everything out of line */
