@@ -63,6 +63,9 @@ static bool take(struct engine *engine, ucontext_t *context)
 	case VEC_MF:
 	case VEC_XM:
 		cpu->fault = (struct fault){ .kind = FAULT_EXCEPTION, .vector = regs[REG_TRAPNO] };
+		/* APM2 8.2.19: an OS that does not handle #XM gets #UD */
+		if (regs[REG_TRAPNO] == VEC_XM && !(cpu->cr4 & CR4_OSXMMEXCPT))
+			cpu->fault.vector = VEC_UD;
 		break;
 	case VEC_GP:
 		cpu->fault = (struct fault){ .kind = FAULT_EXCEPTION, .vector = VEC_GP,
