@@ -18,6 +18,7 @@
 #define ZP_E820_TABLE 0x2d0
 #define HDR_FIRST 0x1f1
 #define HDR_SETUP_SECTS 0x1f1
+#define HDR_SYSSIZE 0x1f4
 #define HDR_JUMP 0x200
 #define HDR_MAGIC 0x202
 #define HDR_VERSION 0x206
@@ -183,7 +184,9 @@ int boot_linux_load(struct boot *boot)
 	/* boot.rst "The real-mode code": 0 means 4, and the boot sector comes before */
 	setup_sects = get(zero_page, HDR_SETUP_SECTS, 1);
 	payload = ((setup_sects ? setup_sects : 4) + 1) * 512;
-	if (payload + ENTRY_64 >= kernel->size)
+	/* boot.rst "syssize": of the protected-mode part, in 16 bytes; a signature may follow it */
+	if (payload + ENTRY_64 >= kernel->size ||
+	    payload + get(zero_page, HDR_SYSSIZE, 4) * 16 > kernel->size)
 		return boot_fail(boot, kernel, "the file is cut off; get it again");
 	if (place_kernel(boot, zero_page, kernel->size - payload, &address, &needed) ||
 	    boot_put_file(boot, kernel, payload, address, kernel->size - payload) ||

@@ -6,8 +6,10 @@
 . "$(dirname "${BASH_SOURCE[0]}")/../../tools/common.sh"
 
 nestbox=${NESTBOX:-$root/build/nestbox}
+[ -x "$nestbox" ] || { say "no $nestbox: make, or NESTBOX=FILE"; exit 1; }
 dir=$(mktemp -d "${TMPDIR:-/tmp}/nestbox-test.XXXXXX")
 log=$dir/log
+: >"$log"
 started=()
 
 end_test() {
@@ -15,7 +17,7 @@ end_test() {
 	for pid in "${started[@]}"; do
 		kill -KILL "$pid" 2>/dev/null || true
 	done
-	wait
+	wait 2>/dev/null
 	rm -rf "$dir"
 }
 trap end_test EXIT
@@ -133,7 +135,7 @@ make_initrd() {
 # Makes $dir/end.guest, a machine that ends as the first letter of --append says: see end.S.
 make_end_guest() {
 	gcc -m32 -c -o "$dir/end.o" "$root/tests/systems/end.S"
-	ld -m elf_i386 -N -Ttext=0x100000 -e start -o "$dir/end.guest" "$dir/end.o"
+	ld -m elf_i386 --no-warn-rwx-segments -N -Ttext=0x100000 -e start -o "$dir/end.guest" "$dir/end.o"
 }
 
 # A TCP port of the host that nobody listens on now.

@@ -20,7 +20,8 @@ END
 session() {
 	rm -f "$dir"/{pid,status,after}
 	mkfifo "$dir/keys" 2>/dev/null || true
-	script -qec "bash -m $dir/session $1" /dev/null <"$dir/keys" >"$log" 2>&1 &
+	# A background job of a script ignores these two, and what it starts would too
+	env --default-signal=INT,QUIT script -qec "bash -m $dir/session $1" /dev/null <"$dir/keys" >"$log" 2>&1 &
 	pid=$!
 	started+=("$pid")
 	exec 8>"$dir/keys"

@@ -1,0 +1,35 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+# The host's disk fills under a running machine: an I/O error in the guest, not a crash; what the
+# guest had flushed before is on the disk.
+. "$(dirname "$0")/lib.sh"
+use_kernel
+# A file system of 24 MiB for the image: a mount, for which a namespace of our own is enough
+if [ "${1:-}" != --inside ]; then
+	unshare --map-root-user --mount true 2>/dev/null || skip "no user namespaces"
+	trap - ERR EXIT
+	rm -rf "$dir"
+	exec unshare --map-root-user --mount "$0" --inside
+fi
+mkdir "$dir/small"
+mount -t tmpfs -o size=24M small "$dir/small"
+trap 'umount "$dir/small"; end_test' EXIT
+truncate -s 64M "$dir/small/disk"
+
+make_initrd virtio_pci virtio_blk <<'END'
+tr '\0' A </dev/zero | dd iflag=fullblock of=/dev/vda bs=64k count=64 conv=fsync 2>/dev/null && echo "guest: first written"
+tr '\0' B </dev/zero | dd iflag=fullblock of=/dev/vda bs=64k seek=256 count=512 conv=fsync 2>/tmp/err &&
+	echo "guest: no error" || echo "guest: error: $(cat /tmp/err)"
+dd if=/dev/vda bs=64k count=64 iflag=direct 2>/dev/null | tr -d A | wc -c | sed 's/^/guest: other bytes: /'
+dmesg | grep -i 'vda' | tail -n 3
+echo "guest: alive"
+END
+run 120 --kernel "$vmlinuz" --initrd "$dir/initrd.cpio" --append "console=ttyS0 loglevel=1 panic=-1" \
+	--disk "$dir/small/disk"
+expect 'guest: first written'
+expect 'guest: error: .*(Input/output error|No space)' "no I/O error in the guest"
+expect 'guest: other bytes: 0' "what was written before does not read back"
+expect 'guest: alive'
+expect_status 0 "the guest powered off"
+[ "$(head -c 4M "$dir/small/disk" | tr -d A | wc -c)" = 0 ] || fail "flushed data is not in the file"
+pass "a full host disk is an I/O error in the guest; what it flushed is there"
