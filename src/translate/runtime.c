@@ -25,7 +25,7 @@ static void enter_context(struct cpu *cpu)
 		tlb_select(cpu);
 	if (cpu->engine->gs != cpu->context) {
 		cpu->engine->gs = cpu->context;
-		set_gs(cpu->context->block);
+		set_gs(cpu->engine, cpu->context->block);
 	}
 	if (unlikely(cpu->fpu_parked))
 		cpu_unpark_fpu(cpu);

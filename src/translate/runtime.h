@@ -3,6 +3,9 @@
 #ifndef TRANSLATE_RUNTIME_H
 #define TRANSLATE_RUNTIME_H
 
+#include <asm/prctl.h>
+#include <sys/syscall.h>
+
 #include "translate/engine.h"
 #include "translate/translate.h"
 
@@ -17,6 +20,7 @@ struct engine {
 	struct access access;   /* the memory operand of a VARIANT_SLOW block */
 	u64 generation;         /* counts how often the cache was emptied */
 	bool single, single_done; /* engine_step() */
+	bool has_fsgsbase;
 	u8 *signal_stack;
 	u32 drop_lock;          /* for the three below */
 	u32 drop_count;
@@ -36,9 +40,18 @@ int faults_install(void);
 /* Gives this thread the engine's alternate stack and makes it the one whose faults it takes. */
 int faults_thread(struct engine *engine);
 
-static inline void set_gs(const void *base)
+/* The kernel lets user space write gs: itself since 5.9, where the CPU can; else it must be asked. */
+static inline void set_gs(const struct engine *engine, const void *base)
 {
-	__asm__ volatile("wrgsbase %0" : : "r"(base));
+	long result = SYS_arch_prctl;
+
+	if (likely(engine->has_fsgsbase))
+		__asm__ volatile("wrgsbase %0" : : "r"(base));
+	else
+		__asm__ volatile("syscall"
+				 : "+a"(result)
+				 : "D"(ARCH_SET_GS), "S"(base)
+				 : "rcx", "r11", "memory");
 }
 
 #endif
