@@ -3,17 +3,12 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <sys/auxv.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "cpu/tlb.h"
+#include "translate/host.h"
 #include "translate/runtime.h"
-
-/* Of the kernel's uapi, asm/hwcap2.h */
-#ifndef HWCAP2_FSGSBASE
-#define HWCAP2_FSGSBASE (1 << 1)
-#endif
 
 /* Any thread: a device changed a page that holds translated code. */
 static void code_written(void *opaque, u64 page)
@@ -50,9 +45,9 @@ int engine_new(struct engine **result, struct cpu *cpu, u64 code_cache)
 		free(engine);
 		return error;
 	}
-	engine->has_fsgsbase = getauxval(AT_HWCAP2) & HWCAP2_FSGSBASE;
+	engine->has_fsgsbase = host_has_fsgsbase();
 	engine->translator->cache = &engine->cache;
-	engine->translator->has_bmi2 = __builtin_cpu_supports("bmi2");
+	engine->translator->has_bmi2 = host_has_bmi2();
 	engine_attach(engine);
 	ram->code_written = code_written;
 	ram->engine = engine;
