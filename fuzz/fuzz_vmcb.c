@@ -150,7 +150,6 @@ static void power_on(struct rig *rig)
 
 	memset(rig->machine.ram.host, 0, rig->machine.ram.size);
 	cpu->pins = 0;
-	svm_of(cpu)->vm_cr = 0;
 	cpu_reset(cpu);
 	rig_long(rig);
 	cpu->efer |= EFER_SVME;

@@ -20,12 +20,12 @@ static void reset_segment(struct segment *seg, u16 sel, u64 base, u16 attr)
 }
 
 /* What INIT and power-up have in common. */
-static void reset_common(struct cpu *cpu)
+static void reset_common(struct cpu *cpu, bool init)
 {
 	u32 id[4];
 
 	if (cpu->virt && cpu->virt->reset)
-		cpu->virt->reset(cpu);
+		cpu->virt->reset(cpu, init);
 	cpu->in_guest = false;
 	cpu->nested_paging = false;
 	cpu->nested_asid = 0;
@@ -71,7 +71,7 @@ static void reset_common(struct cpu *cpu)
 
 void cpu_reset(struct cpu *cpu)
 {
-	reset_common(cpu);
+	reset_common(cpu, false);
 	cpu->cr0 = CR0_CD | CR0_NW | CR0_ET;
 	cpu->xcr0 = XCR0_X87;
 	cpu->xss = 0;
@@ -107,7 +107,7 @@ void cpu_init(struct cpu *cpu)
 	 * the system-call MSRs as they are */
 	u64 cache = cpu->cr0 & (CR0_CD | CR0_NW);
 
-	reset_common(cpu);
+	reset_common(cpu, true);
 	cpu->cr0 = cache | CR0_ET;
 	if (cpu->intc_ops && cpu->intc_ops->init) {
 		cpu_park_fpu(cpu);

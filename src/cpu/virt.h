@@ -101,8 +101,8 @@ struct virt_ops {
 	/* Virtual interrupts, GIF: asked at boundaries when virt_pending is set. True: something was
 	 * delivered or an exit was done. */
 	bool (*poll)(struct cpu *cpu);
-	/* Reset and INIT leave guest mode. */
-	void (*reset)(struct cpu *cpu);
+	/* Reset and INIT leave guest mode; INIT keeps the unit's MSRs. */
+	void (*reset)(struct cpu *cpu, bool init);
 };
 
 extern const struct virt_ops svm_ops;

@@ -397,7 +397,7 @@ int svm_new(struct cpu *cpu)
 		return -ENOMEM;
 	cpu->virt = &svm_ops;
 	cpu->virt_state = svm;
-	svm_reset(cpu);
+	svm_reset(cpu, false);
 	return 0;
 }
 

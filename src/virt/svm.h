@@ -115,7 +115,7 @@ void svm_set_gif(struct cpu *cpu, bool gif);
 /* svm_msr.c */
 int svm_read_msr(struct cpu *cpu, u32 msr, u64 *value);
 int svm_write_msr(struct cpu *cpu, u32 msr, u64 value);
-void svm_reset(struct cpu *cpu);
+void svm_reset(struct cpu *cpu, bool init);
 
 /* svm_state.c: VMCB memory and the copy */
 /* False: not a page of RAM. */

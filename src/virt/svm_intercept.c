@@ -181,13 +181,11 @@ static void exception_exit(struct cpu *cpu, const struct insn *insn, u8 vector, 
 {
 	u64 info1 = 0, info2 = 0;
 
+	/* of #DB DR6 is already as the handler would find it, 15.12.2 */
 	if (vector == VEC_PF) {
 		/* 15.12.15: CR2 keeps its value; the address goes here */
 		info2 = cpu->fault.address;
 		svm_fetch_insn_bytes(cpu);
-	} else if (vector == VEC_DB) {
-		/* 15.12.2: DR6 as the handler would find it */
-		cpu->dr6 |= cpu->fault.dr6;
 	}
 	if (cpu->fault.has_error || vector == VEC_PF)
 		info1 = error;

@@ -35,6 +35,13 @@ int svm_read_msr(struct cpu *cpu, u32 msr, u64 *value)
 	return -1;
 }
 
+/* What cpu/ has to know of VM_CR. */
+static void note_vm_cr(struct cpu *cpu, const struct svm *svm)
+{
+	cpu->svm_disabled = svm->vm_cr & VM_CR_SVMDIS;
+	cpu->init_redirect = svm->vm_cr & VM_CR_R_INIT;
+}
+
 /* APM2 15.30.1 */
 static int write_vm_cr(struct cpu *cpu, struct svm *svm, u64 value)
 {
@@ -47,8 +54,7 @@ static int write_vm_cr(struct cpu *cpu, struct svm *svm, u64 value)
 	if (svm->vm_cr & VM_CR_LOCK)
 		value = (value & ~locked) | (svm->vm_cr & locked);
 	svm->vm_cr = value;
-	cpu->svm_disabled = value & VM_CR_SVMDIS;
-	cpu->init_redirect = value & VM_CR_R_INIT;
+	note_vm_cr(cpu, svm);
 	return 0;
 }
 
@@ -88,14 +94,16 @@ int svm_write_msr(struct cpu *cpu, u32 msr, u64 value)
 	return -1;
 }
 
-/* RESET and INIT end the guest without an exit; what INIT keeps stands in 15.30.1. */
-void svm_reset(struct cpu *cpu)
+/* RESET and INIT end the guest without an exit; what INIT keeps: 15.30.1, table 14-1. */
+void svm_reset(struct cpu *cpu, bool init)
 {
 	struct svm *svm = svm_of(cpu);
 
 	if (cpu->in_guest) {
 		if (svm->guest_has_pat)
 			cpu->pat = svm->host.pat;
+		if (svm->guest_has_lbr)
+			cpu->debugctl = svm->host.debugctl;
 		cpu->tsc_offset = cpu->tsc_l1_offset;
 		cpu->tsc_ratio = TSC_RATIO_ONE;
 	}
@@ -103,9 +111,11 @@ void svm_reset(struct cpu *cpu)
 	svm->guest_has_pat = svm->guest_has_lbr = false;
 	for (unsigned i = 0; i < SVM_MODE_TAGS; i++)
 		svm->mode_tag[i].asid = 0;
-	if (!(svm->vm_cr & VM_CR_LOCK))
+	if (!init) {
+		svm->vm_cr = svm->hsave_pa = svm->key = 0;
+		svm->tsc_ratio = TSC_RATIO_ONE;
+	} else if (!(svm->vm_cr & VM_CR_LOCK)) {
 		svm->vm_cr &= ~(u64)VM_CR_SVMDIS;
-	cpu->svm_disabled = svm->vm_cr & VM_CR_SVMDIS;
-	svm->hsave_pa = 0;
-	svm->tsc_ratio = TSC_RATIO_ONE;
+	}
+	note_vm_cr(cpu, svm);
 }
