@@ -24,6 +24,31 @@ static void *reserve(u64 size)
 	return at == MAP_FAILED ? NULL : at;
 }
 
+#define HUGE_PAGE (2 * MIB)
+
+/*
+ * Maps the memory file at a multiple of 2 MiB and asks for huge pages: translated code is spread
+ * over more 4 KiB pages than the host has TLB entries. NULL: errno.
+ */
+static u8 *map_view(int fd, u64 size, int protection)
+{
+	u8 *area = mmap(NULL, size + HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+		-1, 0);
+	u8 *start, *view;
+
+	if (area == MAP_FAILED)
+		return NULL;
+	start = (u8 *)(((u64)area + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+	view = mmap(start, size, protection, MAP_SHARED | MAP_FIXED, fd, 0);
+	if (start > area)
+		munmap(area, start - area);
+	munmap(start + size, area + HUGE_PAGE - start);
+	if (view == MAP_FAILED)
+		return NULL;
+	madvise(view, size, MADV_HUGEPAGE); /* without them it works too */
+	return view;
+}
+
 int cache_new(struct code_cache *cache, u64 size, u64 ram_pages)
 {
 	int fd = memfd_create("nestbox-code", MFD_CLOEXEC), error;
@@ -34,9 +59,9 @@ int cache_new(struct code_cache *cache, u64 size, u64 ram_pages)
 	cache->page_count = ram_pages;
 	if (ftruncate(fd, size) < 0)
 		goto fail;
-	cache->rw = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	cache->rx = mmap(NULL, size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, 0);
-	if (cache->rw == MAP_FAILED || cache->rx == MAP_FAILED)
+	cache->rw = map_view(fd, size, PROT_READ | PROT_WRITE);
+	cache->rx = map_view(fd, size, PROT_READ | PROT_EXEC);
+	if (!cache->rw || !cache->rx)
 		goto fail;
 	cache->hash = reserve(HASH_SIZE * sizeof(u32));
 	cache->pages = reserve(ram_pages * sizeof(u32));
