@@ -181,6 +181,8 @@ int main(int argc, char **argv)
 	CPU_ZERO(&one);
 	CPU_SET(0, &one);
 	sched_setaffinity(0, sizeof(one), &one);
+	printf("%s: work begins\n", level);
+	fflush(stdout);
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		double start = now(), took;
 
