@@ -267,6 +267,7 @@ static int restore(struct cpu *cpu, const struct insn *insn, bool compacted_only
 	const struct xsave_layout *layout = cpuid_xsave(cpu->cpuid);
 	u8 *image = fpu_bounce(cpu);
 	u64 components = requested(cpu), linear, in_use, form;
+	const u32 initial = MXCSR_RESET;
 	bool compacted, mxcsr;
 
 	if (image_address(cpu, insn, XSAVE_EXTENDED, 64, false, &linear) ||
@@ -278,7 +279,9 @@ static int restore(struct cpu *cpu, const struct insn *insn, bool compacted_only
 	if ((compacted_only && !compacted) || !header_valid(cpu, image))
 		return cpu_fault_gp0(cpu);
 	mxcsr = compacted ? components & in_use & XCR0_SSE : components & (XCR0_SSE | XCR0_AVX);
-	if (mxcsr && (get32(image + FX_MXCSR) & ~cpu->mxcsr_mask))
+	if (!mxcsr)
+		copy_bytes(image + FX_MXCSR, &initial, sizeof(initial));
+	else if (get32(image + FX_MXCSR) & ~cpu->mxcsr_mask)
 		return cpu_fault_gp0(cpu);
 	for (unsigned i = 2; i < XSAVE_COMPONENTS; i++) {
 		unsigned offset = compacted ? xsave_compact_offset(layout, form, i) :

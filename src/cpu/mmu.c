@@ -5,14 +5,14 @@
  * SDM3 chapter 4.
  *
  * A walk gathers the entries first, then checks, then sets A and D with compare-exchange and starts
- * anew where another CPU was faster. There are no paging-structure caches: the software TLB above
- * holds what this finds.
+ * anew where another CPU was faster. In long mode a context remembers which table a walk ended in
+ * (struct walk_hint), so that most walks read one entry; invalidations drop it with the TLB.
  *
  * Not modelled: 5-level paging, protection keys, memory types (RAM is write-back), bit 8 of upper
  * entries, which AMD reserves and Intel ignores (ignored). Tables outside RAM read as all ones.
  */
 #include "base/log.h"
-#include "cpu/cpu.h"
+#include "cpu/tlb.h"
 
 /* Entries, APM2 5.3 */
 #define PTE_P BIT(0)
@@ -264,6 +264,74 @@ static inline bool leaf_dirty(const struct walk *walk)
 	return leaf->value & PTE_D;
 }
 
+/* ---- hints ---- */
+
+/* The context is the one that the walk is for. */
+static inline bool hints_usable(const struct cpu *cpu)
+{
+	return cpu->context && !cpu->context_stale;
+}
+
+static inline struct walk_hint *hint_slot(struct cpu *cpu, bool second, u64 address)
+{
+	return &cpu->context->hints[second][address >> 21 & (WALK_HINTS - 1)];
+}
+
+static inline u64 hint_region(const struct cpu *cpu, u64 address)
+{
+	return (address >> 21 & MASK(26, 0)) | (u64)cpu->context->hint_generation << 32;
+}
+
+/* A walk that begins where the last one in this region ended; false: it has to be made in full. */
+static inline bool walk_by_hint(struct cpu *cpu, const struct paging *paging, u64 address,
+	struct walk *walk)
+{
+	const struct walk_hint *hint = hint_slot(cpu, paging->second, address);
+	u64 *at, entry, all;
+
+	if (paging->form != FORM_LONG || hint->region != hint_region(cpu, address))
+		return false;
+	at = hint->table + (address >> hint->shift & 511);
+	entry = __atomic_load_n(at, __ATOMIC_RELAXED);
+	if (!(entry & PTE_P) || (entry & paging->reserved))
+		return false;
+	if (hint->shift > 12 && (!(entry & PTE_PS) || (entry & MASK(hint->shift - 1, 13))))
+		return false;
+	walk->step[0] = (struct step){ at, entry };
+	walk->steps = 1;
+	all = hint->rights & entry;
+	walk->user = all & PTE_U;
+	walk->write = all & PTE_W;
+	walk->nx = (hint->rights ^ PTE_NX) & PTE_NX || (entry & PTE_NX);
+	walk->global = entry & PTE_G;
+	walk->span = BIT(hint->shift);
+	walk->page = entry & MASK(51, 12) & ~(walk->span - 1);
+	return true;
+}
+
+/* After a walk whose A bits are set. */
+static inline void leave_hint(struct cpu *cpu, const struct paging *paging, u64 address,
+	const struct walk *walk)
+{
+	const struct step *leaf = &walk->step[walk->steps - 1];
+	u64 rights = PTE_U | PTE_W | PTE_NX;
+
+	if (paging->form != FORM_LONG || walk->steps < 2 || !leaf->entry)
+		return;
+	for (unsigned i = 0; i < walk->steps - 1; i++) {
+		/* tables in ROM keep no A bit: such walks are made in full */
+		if (!walk->step[i].entry)
+			return;
+		rights &= walk->step[i].value ^ PTE_NX;
+	}
+	*hint_slot(cpu, paging->second, address) = (struct walk_hint){
+		.region = hint_region(cpu, address),
+		.table = (u64 *)((u64)leaf->entry & PAGE_MASK),
+		.rights = rights,
+		.shift = 12 + 9 * (4 - walk->steps),
+	};
+}
+
 static inline void paging_form(struct cpu *cpu, struct paging *paging, u64 cr4, u64 efer)
 {
 	paging->reserved = MASK(51, 12) & ~(BIT(cpu->phys_bits) - 1);
@@ -285,7 +353,7 @@ static int second_stage(struct cpu *cpu, u64 gpa, unsigned access, bool in_walk,
 	bool linear_valid, struct translation *out)
 {
 	struct paging paging = { .root = cpu->nested_root, .second = true };
-	bool write = access & ACCESS_WRITE, fetch = access & ACCESS_EXEC;
+	bool write = access & ACCESS_WRITE, fetch = access & ACCESS_EXEC, hints = hints_usable(cpu);
 	struct walk walk;
 	enum walk_end end;
 	u32 error = PF_U;
@@ -293,7 +361,9 @@ static int second_stage(struct cpu *cpu, u64 gpa, unsigned access, bool in_walk,
 	paging_form(cpu, &paging, cpu->nested_cr4, cpu->nested_efer);
 	do {
 		/* tables of 32-bit hosts reach no further than 4 GiB */
-		if (paging.form != FORM_LONG && gpa >> 32)
+		if (likely(hints && walk_by_hint(cpu, &paging, gpa, &walk)))
+			end = WALK_LEAF;
+		else if (paging.form != FORM_LONG && gpa >> 32)
 			end = WALK_ABSENT;
 		else
 			end = walk_tables(cpu, &paging, gpa, &walk);
@@ -306,6 +376,8 @@ static int second_stage(struct cpu *cpu, u64 gpa, unsigned access, bool in_walk,
 			goto fault;
 		}
 	} while (unlikely(!set_accessed(&paging, &walk, write)));
+	if (hints)
+		leave_hint(cpu, &paging, gpa, &walk);
 	out->gpa = walk.page + (gpa & (walk.span - 1));
 	out->span = walk.span;
 	out->writable = walk.write && leaf_dirty(&walk);
@@ -368,7 +440,7 @@ int mmu_translate(struct cpu *cpu, u64 linear, unsigned access, bool user, bool 
 	struct translation *out)
 {
 	struct paging paging = { .root = cpu->cr3 };
-	bool write = access & ACCESS_WRITE;
+	bool write = access & ACCESS_WRITE, hints = hints_usable(cpu);
 	struct translation real;
 	struct walk walk;
 	enum walk_end end;
@@ -391,7 +463,10 @@ int mmu_translate(struct cpu *cpu, u64 linear, unsigned access, bool user, bool 
 		return cpu_fault_code(cpu, VEC_GP, 0);
 	paging.pdptes_loaded = !cpu->nested_paging;
 	do {
-		end = walk_tables(cpu, &paging, linear, &walk);
+		if (likely(hints && walk_by_hint(cpu, &paging, linear, &walk)))
+			end = WALK_LEAF;
+		else
+			end = walk_tables(cpu, &paging, linear, &walk);
 		if (unlikely(end != WALK_LEAF)) {
 			if (end == WALK_FAULT)
 				return OUTCOME_FAULT;
@@ -402,6 +477,8 @@ int mmu_translate(struct cpu *cpu, u64 linear, unsigned access, bool user, bool 
 			return page_fault(cpu, linear, access, user, PF_P);
 	} while (unlikely(!set_accessed(&paging, &walk, write)));
 
+	if (hints)
+		leave_hint(cpu, &paging, linear, &walk);
 	out->gpa = walk.page + (linear & (walk.span - 1));
 	out->span = walk.span;
 	out->writable = permitted(cpu, &walk, ACCESS_WRITE, user, smap) && leaf_dirty(&walk);

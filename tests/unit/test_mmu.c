@@ -14,7 +14,7 @@
 
 #include <cmocka.h>
 
-#include "cpu/cpu.h"
+#include "cpu/tlb.h"
 
 #define PAGES 64            /* of RAM; each stage and level has eight of them for its tables */
 #define PHYS_BITS 40
@@ -268,10 +268,15 @@ static void translate(const struct model *m, u64 linear, bool write, bool fetch,
 
 /* ---- random tables ---- */
 
-/* quality: how often a flag is the permitting one. */
-static u64 random_entry(u64 *state, enum form form, bool second_stage, unsigned level, unsigned index,
+/*
+ * quality: how often a flag is the permitting one. Tables stay apart from each other, so that what a
+ * walk remembers of one stays true.
+ */
+static u64 random_entry(u64 *state, const struct stage *s, unsigned level, unsigned index,
 	unsigned quality)
 {
+	enum form form = s->form;
+	bool second_stage = s->second;
 	unsigned base = second_stage ? 32 : 0, bits = form == LEGACY ? 10 : 9;
 	bool top_of_pae = form == PAE && level == 3, large;
 	u64 entry = next_random(state) & (BIT(3) | BIT(4) | BIT(5) | BIT(6) | MASK(11, 8));
@@ -279,7 +284,7 @@ static u64 random_entry(u64 *state, enum form form, bool second_stage, unsigned 
 	entry |= chance(state, quality) ? BIT(0) : 0;
 	entry |= chance(state, quality) ? BIT(1) : 0;
 	entry |= chance(state, quality) ? BIT(2) : 0;
-	large = level > 1 && chance(state, 15);
+	large = level > 1 && !top_of_pae && (form != LEGACY || s->pse) && chance(state, 15);
 	if (large)
 		entry |= BIT(7);
 	if (level == 1)
@@ -292,7 +297,7 @@ static u64 random_entry(u64 *state, enum form form, bool second_stage, unsigned 
 	if (second_stage && large)
 		entry &= ~MASK(51, 12);
 	if (!chance(state, quality))
-		entry |= BIT(12 + (next_random(state) >> 40) % 40);
+		entry |= BIT(18 + (next_random(state) >> 40) % 34); /* beyond RAM, or reserved */
 	if (form != LEGACY && !chance(state, quality))
 		entry |= BIT(52 + (next_random(state) >> 40) % 12);
 	if (top_of_pae && chance(state, quality))
@@ -307,7 +312,7 @@ static void fill_stage(u64 *state, u8 *ram, const struct stage *s, unsigned qual
 	for (unsigned level = 1; level <= 4; level++)
 		for (unsigned page = 0; page < 8; page++)
 			for (unsigned i = 0; i < PAGE_SIZE / size; i++) {
-				u64 entry = random_entry(state, s->form, s->second, level, i, quality);
+				u64 entry = random_entry(state, s, level, i, quality);
 				unsigned at = (s->second ? 32 : 0) + (level - 1) * 8 + page;
 
 				memcpy(ram + at * PAGE_SIZE + i * size, &entry, size);
@@ -362,8 +367,8 @@ static u64 random_linear(u64 *state, enum form form)
 {
 	u64 linear = next_random(state);
 
-	/* few enough pages that tables are met again */
-	linear &= ~(MASK(47, 42) | MASK(38, 33) | MASK(29, 24) | MASK(20, 15));
+	/* few enough regions that a walk often begins where another ended */
+	linear &= ~(MASK(47, 40) | MASK(38, 31) | MASK(29, 23));
 	return form == LONG ? (u64)((i64)(linear << 16) >> 16) : linear;
 }
 
@@ -401,6 +406,7 @@ static void compare(struct cpu *cpu, struct model *m, u64 linear, unsigned acces
 
 struct rig {
 	struct cpu cpu;
+	struct context context; /* for its hints alone */
 	struct ram ram;
 	u64 seed;
 	unsigned ends[3];
@@ -423,6 +429,7 @@ static void random_machine(struct rig *rig, u64 *state, struct model *m, bool ne
 	fill_stage(state, m->ram, &m->next, quality);
 	memcpy(rig->ram.host, m->ram, PAGES * PAGE_SIZE);
 	set_cpu(&rig->cpu, m);
+	walk_hints_flush(rig->cpu.context);
 }
 
 static void walk_many(struct rig *rig, bool nested)
@@ -448,6 +455,8 @@ static void walk_many(struct rig *rig, bool nested)
 				}
 			}
 		}
+		/* of a context that is not the walk's own the hints are not to be used */
+		rig->cpu.context_stale = chance(&state, 20);
 		compare(&rig->cpu, &m, random_linear(&state, m.first.form),
 			accesses[(next_random(&state) >> 40) % 3], chance(&state, 50),
 			chance(&state, 50));
@@ -500,6 +509,7 @@ static int set_up(void **state)
 		return -1;
 	rig->seed = seed ? strtoull(seed, NULL, 0) : (u64)time(NULL) * 2 + 1;
 	rig->cpu.phys_bits = PHYS_BITS;
+	rig->cpu.context = &rig->context;
 	rig->cpu.memory = space_new("memory");
 	if (!rig->cpu.memory || space_add_ram(rig->cpu.memory, 0, PAGES * PAGE_SIZE, &rig->ram, 0))
 		return -1;
