@@ -334,6 +334,7 @@ int cpu_access_begin(struct cpu *cpu, struct access *access, u64 linear, unsigne
 	access->len = len;
 	access->write = kind & ACCESS_WRITE;
 	access->bounced = false;
+	access->bytes = ~0ull;
 	for (unsigned attempt = 0; attempt < 2; attempt++) {
 		access->host = access->write ? tlb_write_hit(cpu, linear, len) :
 					       tlb_read_hit(cpu, linear, len);
@@ -349,6 +350,20 @@ int cpu_access_begin(struct cpu *cpu, struct access *access, u64 linear, unsigne
 
 void cpu_access_commit(struct cpu *cpu, struct access *access)
 {
-	if (access->write && access->bounced)
+	if (!access->write || !access->bounced)
+		return;
+	if (access->bytes == ~0ull) {
 		write_pages(cpu, access->linear, access->host, access->len, ACCESS_WRITE);
+		return;
+	}
+	for (unsigned at = 0, n; at < access->len; at += n) {
+		/* bytes of one kind in a row */
+		u64 kind = access->bytes >> at & 1;
+
+		for (n = 1; at + n < access->len && (access->bytes >> (at + n) & 1) == kind; n++)
+			;
+		if (kind)
+			write_pages(cpu, linear_add(cpu, access->linear, at, ACCESS_WRITE),
+				access->host + at, n, ACCESS_WRITE);
+	}
 }

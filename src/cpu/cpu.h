@@ -346,12 +346,19 @@ struct access {
 	unsigned len;
 	bool write;
 	bool bounced;
+	u64 bytes; /* which of the bounced ones are to be written: bit n for byte n */
 	/* the bytes lie there as they do in the guest, for the host to check their alignment */
 	u8 buffer[128] __attribute__((aligned(64)));
 };
 int cpu_access_begin(struct cpu *cpu, struct access *access, u64 linear, unsigned len,
 	unsigned kind);
 void cpu_access_commit(struct cpu *cpu, struct access *access);
+/*
+ * The same for insn's operand under a mask, masked.c: always a buffer, and elements that the mask
+ * leaves out are not touched. address: linear, or is_offset: in insn->seg.
+ */
+int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct insn *insn,
+	u64 address, bool is_offset, unsigned kind);
 /* Whether len bytes may be accessed, nothing more: 0 or OUTCOME_FAULT. */
 int cpu_probe(struct cpu *cpu, u64 linear, u64 len, unsigned access);
 

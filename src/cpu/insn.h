@@ -18,6 +18,25 @@ enum op {
 
 #define INSN_NO_REG 0xff
 
+/* What tells which elements of a vector are accessed. */
+enum insn_mask {
+	INSN_MASK_NONE,
+	INSN_MASK_OPMASK, /* bits of K1 to K7 */
+	INSN_MASK_VECTOR, /* the elements' sign bits in a vector register */
+};
+
+/* Gathers, scatters and operands under a mask: their elements are accessed one by one. */
+struct insn_vector {
+	u8 mask_kind, mask; /* register number */
+	u8 mask_count;      /* elements that the mask speaks of */
+	u8 element;         /* bytes of one in memory */
+	u8 count;           /* in memory; fewer than mask_count where it is broadcast */
+	bool packed;        /* compress and expand: only those whose bit is set are in memory */
+	bool store;         /* scatter */
+	u8 reg, index;      /* gathers: registers of the data and of the indices */
+	u8 index_size;      /* bytes of an index */
+};
+
 struct insn {
 	u16 op;        /* enum op */
 	u8 len;        /* bytes, 1..15 */
@@ -40,6 +59,7 @@ struct insn {
 	bool rip_relative;
 	u64 imm;       /* sign-extended to 64 bits where the manual does; port, vector, selector */
 	u16 imm2;      /* selector of a far pointer, nesting level of ENTER */
+	struct insn_vector vector;
 	u8 bytes[15];  /* as fetched, for decode assists and dumps */
 };
 

@@ -181,7 +181,7 @@ static bool op_ends_block(unsigned op)
 	case OP_DAS: case OP_AAA: case OP_AAS: case OP_AAM: case OP_AAD: case OP_SALC: case OP_XLAT:
 	case OP_FXSAVE: case OP_FXRSTOR: case OP_XSAVE: case OP_XSAVEOPT: case OP_XSAVEC:
 	case OP_XSAVES: case OP_XRSTOR: case OP_XRSTORS: case OP_FNSAVE: case OP_FRSTOR:
-	case OP_FNSTENV: case OP_FLDENV: case OP_VMREAD: case OP_VMWRITE: case OP_LEAVE:
+	case OP_GATHER: case OP_FNSTENV: case OP_FLDENV: case OP_VMREAD: case OP_VMWRITE: case OP_LEAVE:
 		return false;
 	default:
 		return true;
@@ -315,6 +315,14 @@ static bool cpu_offers(const struct cpu *cpu, ZydisISASet isa)
 	case ZYDIS_ISA_SET_AVXAES: return cpu_has(cpu, 1, 2, 25);
 	case ZYDIS_ISA_SET_AVX_GFNI: return cpu_has(cpu, 7, 2, 8);
 	case ZYDIS_ISA_SET_AVX_VNNI: return false; /* leaf 7.1, not offered */
+	case ZYDIS_ISA_SET_AVX512F_128:
+	case ZYDIS_ISA_SET_AVX512F_256: return cpu_has(cpu, 7, 1, 31); /* AVX512VL */
+	case ZYDIS_ISA_SET_AVX512ER_512:
+	case ZYDIS_ISA_SET_AVX512ER_SCALAR:
+	case ZYDIS_ISA_SET_AVX512PF_512:
+	case ZYDIS_ISA_SET_AVX512_4FMAPS_512:
+	case ZYDIS_ISA_SET_AVX512_4FMAPS_SCALAR:
+	case ZYDIS_ISA_SET_AVX512_4VNNIW_512: return false; /* of CPUs that are no more */
 	case ZYDIS_ISA_SET_MONITOR: return cpu_has(cpu, 1, 2, 3);
 	case ZYDIS_ISA_SET_XSAVE: return cpu_has(cpu, 1, 2, 26);
 	case ZYDIS_ISA_SET_SVM: return cpu_has(cpu, 0x80000001, 2, 2);
@@ -461,8 +469,6 @@ static void read_operands(struct guest_insn *g, const ZydisDecodedInstruction *z
 			g->mem_size = op->size / 8;
 			g->mem_read = op->actions & ZYDIS_OPERAND_ACTION_MASK_READ;
 			g->mem_write = op->actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
-			g->masked = op->actions & (ZYDIS_OPERAND_ACTION_CONDREAD |
-							  ZYDIS_OPERAND_ACTION_CONDWRITE);
 			if (op->mem.type == ZYDIS_MEMOP_TYPE_VSIB)
 				g->kind = KIND_GATHER;
 		}
@@ -613,7 +619,9 @@ static void classify(struct guest_insn *g, const ZydisDecodedInstruction *z,
 	case ZYDIS_MNEMONIC_MASKMOVDQU:
 	case ZYDIS_MNEMONIC_VMASKMOVDQU:
 		g->kind = KIND_MASKMOV;
-		g->masked = true;
+		for (unsigned i = 0; i < z->operand_count; i++)
+			if (ops[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+				insn->seg = segment_number(ops[i].mem.segment);
 		g->mem_read = g->mem_write = true;
 		g->mem_size = z->mnemonic == ZYDIS_MNEMONIC_MASKMOVQ ? 8 : 16;
 		insn->is_mem = true;
@@ -703,6 +711,133 @@ static void check_state(const struct cpu *cpu, struct guest_insn *g,
 		set_exec(g, OP_NM);
 		g->insn.imm = need == NEED_SSE; /* with CR0.EM that is #UD */
 	}
+}
+
+/* SDM2 VGATHERDPS, VPGATHERDD, VSCATTERDPS, VPSCATTERDD: opcodes 0F38 90..93 and A0..A3. */
+static void set_gather(struct guest_insn *g, const ZydisDecodedInstruction *z,
+	const ZydisDecodedOperand *ops)
+{
+	const u8 *p = g->insn.bytes + g->opcode_at;
+	bool evex = g->encoding == ENCODING_EVEX;
+	unsigned len = 16 << (evex ? p[3] >> 5 & 3 : p[2] >> 2 & 1);
+	struct insn_vector *vector = &g->insn.vector;
+
+	set_exec(g, OP_GATHER);
+	*vector = (struct insn_vector){ .element = p[2] & 0x80 ? 8 : 4,
+		.index_size = z->opcode & 1 ? 8 : 4, .store = z->opcode >= 0xa0 };
+	vector->count = vector->mask_count = len / MAX(vector->element, vector->index_size);
+	vector->mask_kind = evex ? INSN_MASK_OPMASK : INSN_MASK_VECTOR;
+	for (unsigned i = 0; i < z->operand_count; i++) {
+		if (ops[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+			vector->index = ZydisRegisterGetId(ops[i].mem.index);
+		else if (ops[i].encoding == ZYDIS_OPERAND_ENCODING_MODRM_REG)
+			vector->reg = ZydisRegisterGetId(ops[i].reg.value);
+		else if (ops[i].encoding == ZYDIS_OPERAND_ENCODING_NDSNDD ||
+			 ops[i].encoding == ZYDIS_OPERAND_ENCODING_MASK)
+			vector->mask = ZydisRegisterGetId(ops[i].reg.value);
+	}
+}
+
+/* Instructions of these exception classes access all of their operand. SDM2 2.8 */
+static bool suppresses_faults(ZydisExceptionClass class)
+{
+	switch (class) {
+	case ZYDIS_EXCEPTION_CLASS_E1:
+	case ZYDIS_EXCEPTION_CLASS_E2:
+	case ZYDIS_EXCEPTION_CLASS_E3:
+	case ZYDIS_EXCEPTION_CLASS_E4:
+	case ZYDIS_EXCEPTION_CLASS_E5:
+	case ZYDIS_EXCEPTION_CLASS_E6:
+	case ZYDIS_EXCEPTION_CLASS_E10:
+	case ZYDIS_EXCEPTION_CLASS_E11:
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* AVX-512's {k}: which elements of the operand in memory its bits stand for. */
+static void set_opmask(struct guest_insn *g, const ZydisDecodedInstruction *z,
+	const ZydisDecodedOperand *mem)
+{
+	static const u8 broadcast[][2] = { /* elements in memory, elements made of them */
+		[ZYDIS_BROADCAST_MODE_1_TO_2] = { 1, 2 }, [ZYDIS_BROADCAST_MODE_1_TO_4] = { 1, 4 },
+		[ZYDIS_BROADCAST_MODE_1_TO_8] = { 1, 8 }, [ZYDIS_BROADCAST_MODE_1_TO_16] = { 1, 16 },
+		[ZYDIS_BROADCAST_MODE_1_TO_32] = { 1, 32 }, [ZYDIS_BROADCAST_MODE_1_TO_64] = { 1, 64 },
+		[ZYDIS_BROADCAST_MODE_2_TO_4] = { 2, 4 }, [ZYDIS_BROADCAST_MODE_2_TO_8] = { 2, 8 },
+		[ZYDIS_BROADCAST_MODE_2_TO_16] = { 2, 16 }, [ZYDIS_BROADCAST_MODE_4_TO_8] = { 4, 8 },
+		[ZYDIS_BROADCAST_MODE_4_TO_16] = { 4, 16 }, [ZYDIS_BROADCAST_MODE_8_TO_16] = { 8, 16 },
+	};
+	struct insn_vector *vector = &g->insn.vector;
+	unsigned mode = z->avx.broadcast.mode;
+
+	if (mode != ZYDIS_BROADCAST_MODE_INVALID) {
+		vector->count = broadcast[mode][0];
+		vector->mask_count = broadcast[mode][1];
+	} else {
+		vector->count = vector->mask_count = mem->element_count;
+	}
+	switch (z->mnemonic) {
+	case ZYDIS_MNEMONIC_VPDPBUSD:
+	case ZYDIS_MNEMONIC_VPDPBUSDS:
+	case ZYDIS_MNEMONIC_VPDPWSSD:
+	case ZYDIS_MNEMONIC_VPDPWSSDS:
+	case ZYDIS_MNEMONIC_VDPBF16PS:
+		/* sums of several: a bit speaks of 32 bits */
+		if (mode == ZYDIS_BROADCAST_MODE_INVALID)
+			vector->count = vector->mask_count = g->mem_size / 4;
+		break;
+	case ZYDIS_MNEMONIC_VPCOMPRESSB:
+	case ZYDIS_MNEMONIC_VPCOMPRESSW:
+	case ZYDIS_MNEMONIC_VPCOMPRESSD:
+	case ZYDIS_MNEMONIC_VPCOMPRESSQ:
+	case ZYDIS_MNEMONIC_VCOMPRESSPS:
+	case ZYDIS_MNEMONIC_VCOMPRESSPD:
+	case ZYDIS_MNEMONIC_VPEXPANDB:
+	case ZYDIS_MNEMONIC_VPEXPANDW:
+	case ZYDIS_MNEMONIC_VPEXPANDD:
+	case ZYDIS_MNEMONIC_VPEXPANDQ:
+	case ZYDIS_MNEMONIC_VEXPANDPS:
+	case ZYDIS_MNEMONIC_VEXPANDPD:
+		vector->packed = true;
+		break;
+	default:
+		break;
+	}
+	if (!vector->count || g->mem_size % vector->count)
+		return;
+	vector->element = g->mem_size / vector->count;
+	vector->mask_kind = INSN_MASK_OPMASK;
+	vector->mask = g->insn.bytes[g->opcode_at + 3] & 7;
+}
+
+/* Finds out which mask says what of the memory operand is accessed. */
+static void set_mask(struct guest_insn *g, const ZydisDecodedInstruction *z,
+	const ZydisDecodedOperand *ops)
+{
+	struct insn_vector *vector = &g->insn.vector;
+
+	switch (z->mnemonic) {
+	case ZYDIS_MNEMONIC_VMASKMOVPS:
+	case ZYDIS_MNEMONIC_VPMASKMOVD:
+	case ZYDIS_MNEMONIC_VMASKMOVPD:
+	case ZYDIS_MNEMONIC_VPMASKMOVQ:
+		vector->element = z->mnemonic == ZYDIS_MNEMONIC_VMASKMOVPS ||
+				  z->mnemonic == ZYDIS_MNEMONIC_VPMASKMOVD ? 4 : 8;
+		vector->mask_kind = INSN_MASK_VECTOR;
+		vector->mask = ZydisRegisterGetId(ops[1].reg.value);
+		vector->count = vector->mask_count = g->mem_size / vector->element;
+		break;
+	default:
+		if (g->encoding != ENCODING_EVEX || !(g->insn.bytes[g->opcode_at + 3] & 7) ||
+			!suppresses_faults(z->meta.exception_class))
+			return;
+		for (unsigned i = 0; i < z->operand_count; i++)
+			if (ops[i].type == ZYDIS_OPERAND_TYPE_MEMORY)
+				set_opmask(g, z, &ops[i]);
+		break;
+	}
+	g->masked = vector->mask_kind != INSN_MASK_NONE;
 }
 
 /* Vector operands that must be aligned: SDM2 2.5 (legacy types 1, 2, 4), APM1 4.3.2. */
@@ -884,6 +1019,10 @@ int decode_guest(const struct cpu *cpu, u32 mode, const u8 *bytes, unsigned avai
 	if (g->kind != KIND_GATHER)
 		classify(g, &z, ops, mode);
 	check_state(cpu, g, &z, mode);
+	if (g->kind == KIND_GATHER)
+		set_gather(g, &z, ops);
+	else if (insn->is_mem && g->kind != KIND_EXEC)
+		set_mask(g, &z, ops);
 	if (insn->is_mem)
 		find_alignment(g, &z);
 	return 0;

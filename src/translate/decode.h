@@ -25,7 +25,7 @@ enum guest_kind {
 	KIND_LOOP,    /* LOOP, LOOPE, LOOPNE, JCXZ */
 	KIND_BIT,     /* BT, BTS, BTR, BTC with memory and register index */
 	KIND_MASKMOV, /* MASKMOVQ, MASKMOVDQU: memory at (R)DI */
-	KIND_GATHER,  /* many addresses: gathers and scatters */
+	KIND_GATHER,  /* many addresses: becomes KIND_EXEC once the CPU is known to have it */
 };
 
 enum { ENCODING_LEGACY, ENCODING_VEX, ENCODING_EVEX };

@@ -182,7 +182,7 @@ void emit_access(struct translator *t, unsigned i, unsigned seg, unsigned size, 
 
 		if (t->code64 && seg >= FS)
 			add_gs(e, R11, CPU_OFFSET(seg[0].base) + seg * sizeof(struct segment));
-		site = emit_site(t, i, NULL);
+		site = emit_site(t, i, g->masked ? &g->insn : NULL);
 		fill_site(site, seg, checked, size, read, write, g->masked);
 		jmp_gs(e, RUNTIME(RT_ACCESS));
 		site->resume = cache_offset(t, e->at);

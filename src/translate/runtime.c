@@ -341,19 +341,38 @@ static bool misaligned_mode(const struct cpu *cpu)
 /* A linear address from the operand's offset, with the checks the inline code left to C. */
 static int site_linear(struct cpu *cpu, const struct site *site, u64 address, u64 *linear)
 {
-	*linear = address;
-	if (site->is_offset) {
-		if (cpu_linear(cpu, site->seg, address, site->size, site->write, linear))
-			return OUTCOME_FAULT;
-	} else if (cpu->mode & MODE_CODE64 &&
-		   (!is_canonical(address) || !is_canonical(address + site->size - 1))) {
-		return cpu_fault_code(cpu, site->seg == SS ? VEC_SS : VEC_GP, 0);
-	}
-	/* before the page is looked at, APM2 table 8-8 */
+	*linear = site->is_offset ? (u32)(cpu->seg[site->seg].base + address) : address;
+	/* before limits and the page are looked at, APM2 table 8-8 leaves that to the CPU */
 	if (site->align && *linear & (site->align - 1u) &&
 		!(site->align_waived && misaligned_mode(cpu)))
 		return cpu_fault_code(cpu, VEC_GP, 0);
+	if (site->is_offset)
+		return cpu_linear(cpu, site->seg, address, site->size, site->write, linear);
+	/* canonical; of a flat segment: within 4 GiB */
+	if (cpu->mode & MODE_CODE64 ? !is_canonical(address) || !is_canonical(address + site->size - 1)
+				    : address + site->size - 1 > 0xffffffff)
+		return cpu_fault_code(cpu, site->seg == SS ? VEC_SS : VEC_GP, 0);
 	return 0;
+}
+
+/* What the inline check of the whole operand did not pass: only its elements count. */
+static u64 access_masked(struct cpu *cpu, struct site *site, struct block *block, u64 address)
+{
+	struct engine *engine = cpu->engine;
+	const struct insn *insn = (const struct insn *)(engine->cache.rw + site->insn);
+
+	if (!(block->mode & VARIANT_SLOW))
+		return engine_dispatch(cpu, VARIANT_SLOW);
+	if (site->align && address & (site->align - 1u)) {
+		cpu_fault_code(cpu, VEC_GP, 0);
+		return deliver(cpu);
+	}
+	if (cpu_access_begin_masked(cpu, &engine->access, insn, address, site->is_offset,
+		    site->write ? ACCESS_WRITE : ACCESS_READ))
+		return deliver(cpu);
+	cpu->scratch[0] = (u64)engine->access.host;
+	enter_context(cpu);
+	return code_at(engine, site->resume);
 }
 
 u64 rt_access(struct cpu *cpu, struct site *site, u64 address)
@@ -367,6 +386,8 @@ u64 rt_access(struct cpu *cpu, struct site *site, u64 address)
 	cpu->stats.slow_accesses++;
 	address += site->group_delta;
 	cpu->rip = rip_of(cpu, page_of(cpu, block) + site->offset);
+	if (site->masked)
+		return access_masked(cpu, site, block, address);
 	if (site_linear(cpu, site, address, &linear))
 		return deliver(cpu);
 	if (cpu_watching(cpu)) {

@@ -166,6 +166,7 @@ struct options {
 	unsigned max_insns;
 	bool avx512;
 	bool ldt;
+	bool amd;
 	u64 xfeatures;       /* XCR0 of the host */
 	u32 xsave_offset[8]; /* of the components in the standard form, CPUID 0Dh */
 };

@@ -61,6 +61,8 @@ void host_ask(struct options *options)
 
 	options->ldt = syscall(SYS_modify_ldt, 1, &desc, sizeof(desc)) == 0;
 	options->xfeatures = XCR0_X87 | XCR0_SSE;
+	__cpuid(0, a, b, c, d);
+	options->amd = b == signature_AMD_ebx;
 	__cpuid(1, a, b, c, d);
 	if (c & bit_OSXSAVE) {
 		__asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));

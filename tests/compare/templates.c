@@ -461,6 +461,9 @@ void templates_init(bool avx512)
 					continue;
 				if (encoding == ENC_LEGACY && !t.map && is_prefix(mode, t.opcode))
 					continue;
+				/* 0f38 and 0f3a are maps of their own */
+				if (encoding == ENC_LEGACY && t.map == 1 && (t.opcode & 0xfd) == 0x38)
+					continue;
 				if (encoding == ENC_VEX ? t.l > 1 : t.l > 2)
 					continue;
 				add_opcode(mode, t);

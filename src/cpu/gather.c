@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Gathers and scatters: VEX's, whose mask is a vector of sign bits, and EVEX's with a mask register.
+ * SDM2 VGATHERDPS, VPGATHERDD, VPSCATTERDD and their like. Elements are accessed from the lowest
+ * on; each one that is done, or that the mask leaves out, is struck from the mask, so that after a
+ * fault the instruction goes on where it stopped.
+ */
+#include "cpu/vector.h"
+
+/* Element i of the vector of indices, sign-extended. */
+static u64 index_of(struct cpu *cpu, const struct insn_vector *vector, unsigned i)
+{
+	u64 index = 0;
+
+	copy_bytes(&index, vector_bytes(cpu, vector->index, i * vector->index_size),
+		vector->index_size);
+	return sign_extend(index, vector->index_size);
+}
+
+static void strike(struct cpu *cpu, const struct insn_vector *vector, unsigned i)
+{
+	if (vector->mask_kind == INSN_MASK_OPMASK)
+		opmask_write(cpu, vector->mask, opmask_read(cpu, vector->mask) & ~BIT(i));
+	else
+		zero_bytes(vector_bytes(cpu, vector->mask, i * vector->element), vector->element);
+}
+
+static int access_element(struct cpu *cpu, const struct insn *insn, u64 base, unsigned i)
+{
+	const struct insn_vector *vector = &insn->vector;
+	u64 offset = low_bytes(base + index_of(cpu, vector, i) * insn->scale, insn->addrsize);
+	u8 *data = vector_bytes(cpu, vector->reg, i * vector->element);
+	u64 value = 0;
+
+	if (vector->store) {
+		copy_bytes(&value, data, vector->element);
+		return cpu_write_seg(cpu, insn->seg, offset, &value, vector->element);
+	}
+	if (cpu_read_seg(cpu, insn->seg, offset, &value, vector->element))
+		return OUTCOME_FAULT;
+	copy_bytes(data, &value, vector->element);
+	return 0;
+}
+
+int exec_GATHER(struct cpu *cpu, const struct insn *insn)
+{
+	const struct insn_vector *vector = &insn->vector;
+	u64 base = cpu_effective_address(cpu, insn);
+
+	vector_open(cpu);
+	for (unsigned i = 0; i < vector->count; i++) {
+		if (vector_mask_bit(cpu, vector, i) && access_element(cpu, insn, base, i))
+			return OUTCOME_FAULT;
+		strike(cpu, vector, i);
+	}
+	if (vector->mask_kind == INSN_MASK_OPMASK)
+		opmask_write(cpu, vector->mask, 0);
+	else
+		vector_clear_from(cpu, vector->mask, 0);
+	if (!vector->store)
+		vector_clear_from(cpu, vector->reg, vector->count * vector->element);
+	return OUTCOME_NEXT;
+}

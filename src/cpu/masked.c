@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Memory operands under a mask: VMASKMOV, VPMASKMOV, and what AVX-512 has of them. Elements that
+ * the mask leaves out are not accessed and cause no fault, SDM2 2.8.8 and VMASKMOV. This is the
+ * way of those that a plain look-up of the whole operand did not settle: the host runs the
+ * instruction on a buffer, into which the elements were read or whose elements are written.
+ *
+ * MASKMOVQ and MASKMOVDQU are not of this kind: all of their operand must be accessible, as the
+ * manuals permit.
+ */
+#include "cpu/vector.h"
+
+/* The operand's elements in memory that are accessed, bit i for element i. */
+static u64 elements_of(struct cpu *cpu, const struct insn_vector *vector)
+{
+	u64 elements = 0;
+	unsigned packed = 0;
+
+	for (unsigned i = 0; i < vector->mask_count; i++)
+		if (vector_mask_bit(cpu, vector, i))
+			elements |= BIT(vector->packed ? packed++ : i % vector->count);
+	return elements;
+}
+
+static int element_linear(struct cpu *cpu, const struct insn *insn, u64 address, bool is_offset,
+	unsigned size, bool write, u64 *linear)
+{
+	if (is_offset)
+		return cpu_linear(cpu, insn->seg, address, size, write, linear);
+	*linear = cpu_long64(cpu) ? address : (u32)address;
+	if (cpu_long64(cpu) && (!is_canonical(address) || !is_canonical(address + size - 1)))
+		return cpu_fault_code(cpu, insn->seg == SS ? VEC_SS : VEC_GP, 0);
+	return 0;
+}
+
+int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct insn *insn,
+	u64 address, bool is_offset, unsigned kind)
+{
+	const struct insn_vector *vector = &insn->vector;
+	unsigned size = vector->element;
+	bool write = kind & ACCESS_WRITE;
+	u64 elements, linear;
+
+	vector_open(cpu);
+	elements = elements_of(cpu, vector);
+	*access = (struct access){ .linear = is_offset ? cpu->seg[insn->seg].base + address : address,
+		.len = vector->count * size, .write = write, .bounced = true };
+	if (!cpu_long64(cpu))
+		access->linear = (u32)access->linear;
+	access->host = access->buffer + (access->linear & 63);
+	for (unsigned i = 0; i < vector->count; i++) {
+		unsigned at = i * size;
+
+		if (!(elements & BIT(i)))
+			continue;
+		if (element_linear(cpu, insn, address + at, is_offset, size, write, &linear))
+			return OUTCOME_FAULT;
+		if (write ? cpu_probe(cpu, linear, size, kind)
+			  : cpu_read(cpu, linear, access->host + at, size, kind))
+			return OUTCOME_FAULT;
+		access->bytes |= (BIT(size) - 1) << at;
+	}
+	return 0;
+}
