@@ -11,13 +11,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define MAX_JOBS 64
 #define MAX_FOUND 256
-#define STUCK_SECONDS 15
+#define STUCK_SECONDS 15   /* a worker without progress */
+#define EVALUATE_SECONDS 1 /* one sequence on its own */
 
 struct worker {
 	pid_t pid;
@@ -106,14 +108,14 @@ static void note(u64 index, const struct sequence *seq)
 
 static _Noreturn void work(struct worker *worker)
 {
-	int fd;
+	int fd, gone = prctl(PR_SET_PDEATHSIG, SIGKILL);
 	struct batch *batch = new_batch(&fd);
 	struct native *native = native_start(batch, fd);
 	struct soft *soft = native_only ? NULL : soft_start(batch);
 	static struct result result;
 	static char text[16384];
 
-	worker->ready = true;
+	worker->ready = !gone;
 	while (worker->next < worker->end) {
 		u32 code_at = (u32)(worker->next * 7 % 61);
 		unsigned i;
@@ -226,7 +228,7 @@ enum verdict { SAME, DIFFERENT, CRASHED };
 static enum verdict evaluate(const struct sequence *seq)
 {
 	pid_t pid;
-	int status;
+	int status, waits = 0;
 
 	control->candidate = *seq;
 	sequence_layout(&control->candidate, control->candidate.code_at);
@@ -239,7 +241,7 @@ static enum verdict evaluate(const struct sequence *seq)
 		static struct result result;
 		bool bad;
 
-		alarm(STUCK_SECONDS);
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (!freopen("/dev/null", "w", stderr))
 			_exit(3);
 		batch->count = 1;
@@ -260,8 +262,14 @@ static enum verdict evaluate(const struct sequence *seq)
 		native_stop(native);
 		_exit(bad);
 	}
-	if (pid < 0 || waitpid(pid, &status, 0) != pid)
+	if (pid < 0)
 		return SAME;
+	/* the engine blocks signals while it runs: an alarm would not end it */
+	while (waitpid(pid, &status, WNOHANG) != pid) {
+		usleep(waits < 200 ? 1000 : 20000);
+		if (++waits == 200 + 50 * EVALUATE_SECONDS)
+			kill(pid, SIGKILL);
+	}
 	if (!WIFEXITED(status))
 		return CRASHED;
 	return WEXITSTATUS(status) ? DIFFERENT : SAME;
