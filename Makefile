@@ -1,10 +1,39 @@
-# Thin: Meson does the work.
+# Thin: Meson builds, the scripts of tools/ do the rest. "make" alone builds build/nestbox.
 BUILD ?= build
 
 all: $(BUILD)/build.ninja
-	ninja -C $(BUILD)
+	@ninja -C $(BUILD)
+	@ln -sf src/cmd/nestbox $(BUILD)/nestbox
 
 $(BUILD)/build.ninja:
-	meson setup $(BUILD)
+	@tools/setup.sh build
+	@meson setup $(BUILD)
 
-.PHONY: all
+# Sets up all that is needed, builds, runs every test; the last line counts them.
+test:
+	@tools/test.sh
+
+# A VM in a VM, shown: sets up all that is needed, builds, boots L1 and L2 in it.
+demo:
+	@tools/demo.sh
+
+# The same program with the address and undefined-behaviour sanitizers.
+asan:
+	@tools/setup.sh build
+	@test -e build-asan/build.ninja || meson setup build-asan -Db_sanitize=address,undefined \
+		-Db_lundef=false
+	@ninja -C build-asan
+	@ln -sf src/cmd/nestbox build-asan/nestbox
+
+# Hours, not minutes: a thousand starts of a tiny L2, an hour of the nested load.
+soak:
+	@tests/soak/run.sh
+
+# Every fuzzer for FUZZ_SECONDS (60).
+fuzz:
+	@tools/fuzz.sh
+
+clean:
+	rm -rf build build-asan build-fuzz
+
+.PHONY: all test demo asan soak fuzz clean
