@@ -26,15 +26,22 @@ scratch_dir() {
 	trap 'chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch" 2>/dev/null || as_root rm -rf "$scratch"' EXIT
 }
 
-# True when FILE is there and no older than each of the others.
-fresh() {
-	local file=$1 other
-	shift
-	[ -e "$file" ] || return 1
-	for other; do
-		[ ! "$other" -nt "$file" ] || return 1
-	done
+# Until the end of the script nobody else makes NAME.
+lock() {
+	mkdir -p "$cache"
+	exec 9>"$cache/$1.lock"
+	flock 9
 }
+
+# True when FILE is there and was made from these others as they are now: fresh FILE OTHER...
+fresh() {
+	[ -e "$1" ] && [ "$(cat "$1.from" 2>/dev/null)" = "$(fingerprint "${@:2}")" ]
+}
+
+# Notes what a file was made from.
+made() { fingerprint "${@:2}" >"$1.from"; }
+
+fingerprint() { cat "$@" | sha256sum; }
 
 # Puts a program and the shared libraries that it needs below a directory, at their own paths.
 copy_program() {

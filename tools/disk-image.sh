@@ -51,7 +51,9 @@ if [ "${1:-}" = --as-root ]; then
 fi
 
 to=$cache/debian
-if ! fresh "$to/disk.img" "$0" "$root/tools/initrd/disk-init"; then
+lock debian
+from=("$0" "$root/tools/initrd/disk-init")
+if ! fresh "$to/disk.img" "${from[@]}"; then
 	scratch_dir
 	kernel=$("$root/tools/kernel.sh")
 	version=$(basename "$kernel"/lib/modules/*)
@@ -93,6 +95,7 @@ if ! fresh "$to/disk.img" "$0" "$root/tools/initrd/disk-init"; then
 		echo "/lib/modules/$(basename "$module")" >>"$tree/modules.list"
 	done
 	pack_initrd "$tree" "$scratch/debian/initrd.img"
+	made "$scratch/debian/disk.img" "${from[@]}"
 	rm -rf "$to"
 	mv "$scratch/debian" "$to"
 fi

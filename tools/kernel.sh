@@ -6,6 +6,7 @@
 . "$(dirname "$0")/common.sh"
 
 to=$cache/kernel
+lock kernel
 if [ ! -e "$to/vmlinuz" ]; then
 	scratch_dir
 	package=$(apt-cache depends linux-image-amd64 2>/dev/null |

@@ -9,14 +9,16 @@ out=$cache/l1.cpio
 kernel=$("$root/tools/kernel.sh")
 tiny=$("$root/tools/tiny-initrd.sh")
 qemu=$(command -v qemu-system-x86_64) || fail "qemu-system-x86_64 is missing: tools/setup.sh test"
+lock l1
 
-if ! fresh "$out" "$kernel/vmlinuz" "$tiny" "$qemu" "$root/tools/initrd/l1-init" \
-	"$root/bench/work.c" "$0"; then
+from=("$kernel/vmlinuz" "$tiny" "$qemu" "$root"/tools/initrd/l{1-init,2} "$root/bench/work.c" "$0")
+if ! fresh "$out" "${from[@]}"; then
 	scratch_dir
 	tree=$scratch/tree
 	mkdir -p "$tree"/{bin,boot,dev,proc,sys,tmp,lib/modules,usr/bin,usr/share}
 	install "$(command -v busybox)" "$tree/bin/busybox"
 	install "$root/tools/initrd/l1-init" "$tree/init"
+	install "$root/tools/initrd/l2" "$tree/usr/bin/l2"
 	install -m 644 "$kernel/vmlinuz" "$tree/boot/vmlinuz"
 	install -m 644 "$tiny" "$tree/boot/l2.cpio"
 	gcc -O2 -static -o "$tree/work" "$root/bench/work.c" -lm
@@ -30,5 +32,6 @@ if ! fresh "$out" "$kernel/vmlinuz" "$tiny" "$qemu" "$root/tools/initrd/l1-init"
 		install -D -m 644 "/usr/share/$rom" "$tree/usr/share/$rom"
 	done
 	pack_initrd "$tree" "$out"
+	made "$out" "${from[@]}"
 fi
 echo "$out"

@@ -7,7 +7,9 @@
 
 out=$cache/tiny.cpio
 busybox=$(command -v busybox) || fail "busybox is missing: tools/setup.sh test"
-if ! fresh "$out" "$busybox" "$root/tools/initrd/tiny-init" "$root/bench/work.c" "$0"; then
+lock tiny
+from=("$busybox" "$root/tools/initrd/tiny-init" "$root/bench/work.c" "$0")
+if ! fresh "$out" "${from[@]}"; then
 	scratch_dir
 	tree=$scratch/tree
 	mkdir -p "$tree/bin" "$tree/dev" "$tree/proc"
@@ -15,5 +17,6 @@ if ! fresh "$out" "$busybox" "$root/tools/initrd/tiny-init" "$root/bench/work.c"
 	install "$root/tools/initrd/tiny-init" "$tree/init"
 	gcc -O2 -static -o "$tree/work" "$root/bench/work.c" -lm
 	pack_initrd "$tree" "$out"
+	made "$out" "${from[@]}"
 fi
 echo "$out"
