@@ -6,10 +6,9 @@
  * memory, error pointers replaced (fpu.h). Before a restore all that could make the host fault is
  * checked here. XSAVEOPT is XSAVE that leaves out initial components; XSAVES is XSAVEC, for there
  * is no supervisor state.
- *
- * Not modelled: outside 64-bit mode restores load registers 8 to 15 too, where nobody sees them.
  */
 #include "cpu/fpu.h"
+#include "cpu/vector.h"
 
 static inline u64 get64(const u8 *at)
 {
@@ -90,7 +89,7 @@ int exec_FXSAVE(struct cpu *cpu, const struct insn *insn)
 
 int exec_FXRSTOR(struct cpu *cpu, const struct insn *insn)
 {
-	u8 *image = fpu_bounce(cpu);
+	u8 *image = fpu_bounce(cpu), upper[VECTOR_UPPER_BYTES];
 	u64 linear;
 
 	if (cpu->cr0 & (CR0_EM | CR0_TS))
@@ -101,8 +100,12 @@ int exec_FXRSTOR(struct cpu *cpu, const struct insn *insn)
 	if (get32(image + FX_MXCSR) & ~cpu->mxcsr_mask)
 		return cpu_fault_gp0(cpu);
 	pointers_from_image(cpu, image, insn->opsize == 8);
+	if (!cpu_long64(cpu))
+		vector_upper_get(cpu, upper);
 	cpu_unpark_fpu(cpu);
 	__asm__ volatile("fxrstor64 (%0)" : : "r"(image) : "memory");
+	if (!cpu_long64(cpu))
+		vector_upper_put(cpu, upper);
 	return OUTCOME_NEXT;
 }
 
@@ -265,7 +268,7 @@ static bool header_valid(const struct cpu *cpu, const u8 *image)
 static int restore(struct cpu *cpu, const struct insn *insn, bool compacted_only)
 {
 	const struct xsave_layout *layout = cpuid_xsave(cpu->cpuid);
-	u8 *image = fpu_bounce(cpu);
+	u8 *image = fpu_bounce(cpu), upper[VECTOR_UPPER_BYTES];
 	u64 components = requested(cpu), linear, in_use, form;
 	const u32 initial = MXCSR_RESET;
 	bool compacted, mxcsr;
@@ -297,9 +300,13 @@ static int restore(struct cpu *cpu, const struct insn *insn, bool compacted_only
 		fpu_pointers_load(cpu, &(struct fpu_pointers){ 0 });
 	/* the host's header checks are ours but for the bytes that it may ignore and we need not */
 	zero_bytes(image + XSAVE_XCOMP_BV + 8, XSAVE_HEADER_SIZE - 16);
+	if (!cpu_long64(cpu))
+		vector_upper_get(cpu, upper);
 	cpu_unpark_fpu(cpu);
 	__asm__ volatile("xrstor64 (%0)"
 		: : "r"(image), "a"((u32)components), "d"(0) : "memory");
+	if (!cpu_long64(cpu))
+		vector_upper_put(cpu, upper);
 	return OUTCOME_NEXT;
 }
 

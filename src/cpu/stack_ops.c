@@ -42,38 +42,40 @@ int exec_LEAVE(struct cpu *cpu, const struct insn *insn)
 	return OUTCOME_NEXT;
 }
 
-/* In memory DI is lowest and AX highest. */
+/* AX goes first, so that it is highest in memory; each push may fault, or wrap. */
 int exec_PUSHA(struct cpu *cpu, const struct insn *insn)
 {
 	unsigned size = insn->opsize;
-	u64 mask = stack_mask(cpu);
-	u64 top = (cpu->gpr[RSP] - 8 * size) & mask;
-	u8 image[32];
+	u64 mask = stack_mask(cpu), linear[8];
 
-	for (unsigned i = 0; i < 8; i++)
-		copy_bytes(image + i * size, &cpu->gpr[RDI - i], size);
-	if (cpu_write_seg(cpu, SS, top, image, 8 * size))
-		return OUTCOME_FAULT;
-	cpu->gpr[RSP] = stack_wrap(cpu->gpr[RSP], top, mask);
+	for (unsigned reg = RAX; reg <= RDI; reg++) {
+		u64 offset = (cpu->gpr[RSP] - (reg + 1) * size) & mask;
+
+		if (cpu_linear(cpu, SS, offset, size, true, &linear[reg]) ||
+		    cpu_probe(cpu, linear[reg], size, ACCESS_WRITE))
+			return OUTCOME_FAULT;
+	}
+	for (unsigned reg = RAX; reg <= RDI; reg++)
+		if (cpu_write(cpu, linear[reg], &cpu->gpr[reg], size, ACCESS_WRITE))
+			return OUTCOME_FAULT;
+	cpu->gpr[RSP] = stack_wrap(cpu->gpr[RSP], cpu->gpr[RSP] - 8 * size, mask);
 	return OUTCOME_NEXT;
 }
 
+/* What was popped before a fault stays popped, as on AMD's CPUs; RSP moves at the end. */
 int exec_POPA(struct cpu *cpu, const struct insn *insn)
 {
 	unsigned size = insn->opsize;
 	u64 mask = stack_mask(cpu);
-	u8 image[32];
 
-	if (cpu_read_seg(cpu, SS, cpu->gpr[RSP] & mask, image, 8 * size))
-		return OUTCOME_FAULT;
-	cpu->gpr[RSP] = stack_wrap(cpu->gpr[RSP], cpu->gpr[RSP] + 8 * size, mask);
 	for (unsigned i = 0; i < 8; i++) {
 		u64 word = 0;
 
-		if (RDI - i == RSP)
-			continue;
-		copy_bytes(&word, image + i * size, size);
-		gpr_write(cpu, RDI - i, size, word);
+		if (cpu_read_seg(cpu, SS, (cpu->gpr[RSP] + i * size) & mask, &word, size))
+			return OUTCOME_FAULT;
+		if (RDI - i != RSP)
+			gpr_write(cpu, RDI - i, size, word);
 	}
+	cpu->gpr[RSP] = stack_wrap(cpu->gpr[RSP], cpu->gpr[RSP] + 8 * size, mask);
 	return OUTCOME_NEXT;
 }

@@ -39,10 +39,37 @@ u8 *vector_bytes(struct cpu *cpu, unsigned reg, unsigned at)
 	return cpu->fpu_area + FX_XMM + 16 * reg + at;
 }
 
-void vector_clear_from(struct cpu *cpu, unsigned reg, unsigned at)
+/* Bytes of a register that the CPU has. */
+static unsigned vector_size(const struct cpu *cpu)
 {
 	u64 mask = cpuid_xsave(cpu->cpuid)->mask;
-	unsigned end = mask & XCR0_AVX512 ? 64 : mask & XCR0_AVX ? 32 : 16;
+
+	return mask & XCR0_AVX512 ? 64 : mask & XCR0_AVX ? 32 : 16;
+}
+
+void vector_upper_get(struct cpu *cpu, u8 *to)
+{
+	unsigned size = vector_size(cpu);
+
+	vector_open(cpu);
+	for (unsigned reg = 8; reg < (size == 64 ? 32 : 16); reg++)
+		for (unsigned at = 0; at < size; at += 16, to += 16)
+			copy_bytes(to, vector_bytes(cpu, reg, at), 16);
+}
+
+void vector_upper_put(struct cpu *cpu, const u8 *from)
+{
+	unsigned size = vector_size(cpu);
+
+	vector_open(cpu);
+	for (unsigned reg = 8; reg < (size == 64 ? 32 : 16); reg++)
+		for (unsigned at = 0; at < size; at += 16, from += 16)
+			copy_bytes(vector_bytes(cpu, reg, at), from, 16);
+}
+
+void vector_clear_from(struct cpu *cpu, unsigned reg, unsigned at)
+{
+	unsigned end = vector_size(cpu);
 
 	for (; at < end; at++)
 		*vector_bytes(cpu, reg, at) = 0;

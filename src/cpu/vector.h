@@ -18,4 +18,9 @@ void opmask_write(struct cpu *cpu, unsigned reg, u64 value);
 /* Whether the mask is set for element i of those it speaks of. */
 bool vector_mask_bit(struct cpu *cpu, const struct insn_vector *vector, unsigned i);
 
+/* Registers 8 and up, which instructions outside 64-bit mode leave alone: all of them at once. */
+#define VECTOR_UPPER_BYTES (24 * VECTOR_BYTES)
+void vector_upper_get(struct cpu *cpu, u8 *to);
+void vector_upper_put(struct cpu *cpu, const u8 *from);
+
 #endif

@@ -69,6 +69,7 @@ struct site {
 	u8 len;          /* of the guest instruction */
 	u8 size;         /* bytes accessed */
 	u8 align;        /* access: what it must be aligned to, 0: nothing */
+	bool waits;      /* access: a pending x87 exception comes first */
 	bool align_waived; /* MXCSR.MM allows otherwise */
 	u8 seg;          /* access: segment, when R11 is an offset and not yet a linear address */
 	bool is_offset;

@@ -713,6 +713,20 @@ static void check_state(const struct cpu *cpu, struct guest_insn *g,
 	}
 }
 
+/* x87 and MMX instructions but for the FN ones: APM2 8.2.17, SDM1 8.7 */
+static bool waits_for_x87(const ZydisDecodedInstruction *z, const ZydisDecodedOperand *ops)
+{
+	if (z->mnemonic == ZYDIS_MNEMONIC_FNSTCW || z->mnemonic == ZYDIS_MNEMONIC_FNSTSW)
+		return false;
+	if (need_of_isa(z->meta.isa_set) == NEED_X87)
+		return true;
+	for (unsigned i = 0; i < z->operand_count; i++)
+		if (ops[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+			ZydisRegisterGetClass(ops[i].reg.value) == ZYDIS_REGCLASS_MMX)
+			return true;
+	return false;
+}
+
 /* SDM2 VGATHERDPS, VPGATHERDD, VSCATTERDPS, VPSCATTERDD: opcodes 0F38 90..93 and A0..A3. */
 static void set_gather(struct guest_insn *g, const ZydisDecodedInstruction *z,
 	const ZydisDecodedOperand *ops)
@@ -1023,7 +1037,9 @@ int decode_guest(const struct cpu *cpu, u32 mode, const u8 *bytes, unsigned avai
 		set_gather(g, &z, ops);
 	else if (insn->is_mem && g->kind != KIND_EXEC)
 		set_mask(g, &z, ops);
-	if (insn->is_mem)
+	if (insn->is_mem) {
 		find_alignment(g, &z);
+		g->waits = waits_for_x87(&z, ops);
+	}
 	return 0;
 }

@@ -43,6 +43,7 @@ struct guest_insn {
 	bool masked;      /* the memory operand is accessed under a mask */
 	u16 mem_size;     /* bytes */
 	u8 align;         /* what the memory operand must be aligned to, else #GP(0); 0: nothing */
+	bool waits;       /* a pending x87 exception comes before its memory operand */
 	bool align_waived; /* MXCSR.MM waives that, where the CPU has it */
 	u8 slot[SLOT_COUNT]; /* general register numbers; INSN_NO_REG: none */
 	bool high_byte;   /* an operand is AH, CH, DH or BH */

@@ -90,18 +90,24 @@ void emit_branch(struct translator *t, u32 undo)
 	}
 }
 
-void emit_branch_check(struct translator *t)
+void emit_branch_check(struct translator *t, u32 target)
 {
 	struct emitter *e = &t->e;
+	u8 *canonical;
 
 	if (!t->code64)
 		return;
 	flags_save(t);
-	mov_rr(e, R10, R11);
+	load_gs(e, R10, target);
 	shift_imm(e, true, 7, R10, 47);
 	lea(e, true, R10, R10, 1);
 	cmp_imm32(e, R10, 1);
-	add_miss(t, jcc_rel32(e, CC_A));
+	canonical = jcc_rel32(e, CC_BE);
+	load_gs(e, R11, target);
+	t->branch_undo = 0;
+	emit_branch_miss(t);
+	if (!e->overflow)
+		patch_rel32(canonical, e->at);
 }
 
 static bool is_near(const struct translator *t, i64 target)

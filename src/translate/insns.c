@@ -259,10 +259,11 @@ static void emit_call(struct translator *t, unsigned i)
 
 	if (!g->relative) {
 		emit_indirect_target(t, i);
-		emit_branch_check(t);
 		store_gs(e, R11, SCRATCH(4));
 	}
 	disp = emit_stack(t, i, -(i32)size, size, false, true);
+	if (!g->relative)
+		emit_branch_check(t, SCRATCH(4));
 	emit_page_address(t, R10, next);
 	mov_memory(t, false, R10, disp, size);
 	emit_access_done(t, i, true);

@@ -35,6 +35,7 @@ struct site *emit_site(struct translator *t, unsigned i, const struct insn *insn
 		.offset = g->offset,
 		.len = g->insn.len,
 		.align = g->align,
+		.waits = g->waits,
 		.align_waived = g->align_waived,
 		.ends_block = g->ends_block,
 	};
@@ -126,6 +127,7 @@ static struct pending_access *new_access(struct translator *t, unsigned i)
 		.offset = g->offset,
 		.len = g->insn.len,
 		.align = g->align,
+		.waits = g->waits,
 		.align_waived = g->align_waived,
 	};
 	return access;

@@ -137,11 +137,9 @@ static struct block *block_for(struct cpu *cpu, u8 *host, u64 linear, u32 mode)
 	/* One that crosses belongs to this second page only as long as it is mapped behind. */
 	if (block && block->page2 != NO_PAGE) {
 		u8 *second;
-		u64 next = (linear & PAGE_MASK) + PAGE_SIZE;
+		u64 next;
 
-		if (!(mode & MODE_CODE64))
-			next = (u32)next;
-		if (tlb_fetch(cpu, next, &second))
+		if (next_code_page(cpu, linear, &next) || tlb_fetch(cpu, next, &second))
 			return NULL;
 		if (!second || (u64)(second - ram->host) >> PAGE_SHIFT != block->page2) {
 			engine_drop_ram_page(engine, page);
@@ -338,6 +336,18 @@ static bool misaligned_mode(const struct cpu *cpu)
 	return mxcsr & MXCSR_MM;
 }
 
+/* FSW.ES: an unmasked x87 exception waits for the next x87 instruction. */
+static bool x87_pending(const struct cpu *cpu)
+{
+	u16 fsw;
+
+	if (cpu->fpu_parked)
+		copy_bytes(&fsw, cpu->fpu_area + 2, 2);
+	else
+		__asm__ volatile("fnstsw %0" : "=m"(fsw));
+	return fsw & 0x80;
+}
+
 /* A linear address from the operand's offset, with the checks the inline code left to C. */
 static int site_linear(struct cpu *cpu, const struct site *site, u64 address, u64 *linear)
 {
@@ -386,6 +396,10 @@ u64 rt_access(struct cpu *cpu, struct site *site, u64 address)
 	cpu->stats.slow_accesses++;
 	address += site->group_delta;
 	cpu->rip = rip_of(cpu, page_of(cpu, block) + site->offset);
+	if (site->waits && x87_pending(cpu)) {
+		cpu_fault(cpu, VEC_MF);
+		return deliver(cpu);
+	}
 	if (site->masked)
 		return access_masked(cpu, site, block, address);
 	if (site_linear(cpu, site, address, &linear))

@@ -126,14 +126,13 @@ static void emit_block(struct translator *t)
 static int fetch_second_page(struct translator *t, u64 linear, u8 *to, u32 *page)
 {
 	struct cpu *cpu = t->cpu;
-	u64 next = (linear & PAGE_MASK) + PAGE_SIZE;
+	u64 next;
 	struct ram *ram = space_ram(cpu->memory);
 	struct translation translation;
 	struct space_hit hit;
 
-	if (!(t->mode & MODE_CODE64))
-		next = (u32)next;
-	if (mmu_translate(cpu, next, ACCESS_EXEC, cpu->cpl == 3, false, &translation))
+	if (next_code_page(cpu, linear, &next) ||
+		mmu_translate(cpu, next, ACCESS_EXEC, cpu->cpl == 3, false, &translation))
 		return OUTCOME_FAULT;
 	hit = space_find(cpu->memory, translation.gpa);
 	if (!hit.host)

@@ -159,14 +159,29 @@ void emit_exit(struct translator *t, i64 target); /* unconditional, from the mai
 /* The conditional jump at `jump` leaves for target; out of line. */
 void emit_side_exit(struct translator *t, u8 *jump, i64 target, i64 from);
 void emit_branch(struct translator *t, u32 undo); /* R11: linear target, RSP changed by undo */
-/* A call to R11 must fault before it pushes anything. */
-void emit_branch_check(struct translator *t);
+/* A call must fault before it pushes anything. target: where the linear target is kept. */
+void emit_branch_check(struct translator *t, u32 target);
 void emit_far(struct translator *t);              /* R11: linear target */
 void emit_page_address(struct translator *t, unsigned reg, i64 offset);
 void emit_pending(struct translator *t);          /* everything out of line */
 
 /* ---- insns.c ---- */
 void emit_insn(struct translator *t, unsigned i);
+
+/*
+ * The linear page behind the one of linear, for an instruction at cpu->rip that crosses. 0, or
+ * OUTCOME_FAULT where code ends there: the segment's limit, canonical addresses. APM2 4.8, 5.3.1
+ */
+static inline int next_code_page(struct cpu *cpu, u64 linear, u64 *next)
+{
+	*next = (linear & PAGE_MASK) + PAGE_SIZE;
+	if (cpu_long64(cpu))
+		return is_canonical(*next) ? 0 : cpu_fault_code(cpu, VEC_GP, 0);
+	if (cpu->rip + (*next - linear) > cpu->seg[CS].limit)
+		return cpu_fault_code(cpu, VEC_GP, 0);
+	*next = (u32)*next;
+	return 0;
+}
 
 /* ---- translate.c ---- */
 /*

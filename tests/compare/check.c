@@ -150,8 +150,15 @@ static u32 dead_flags(const struct sequence *seq, const u8 *code, u64 rip)
 		ZydisDecodedInstruction insn;
 
 		if (!ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoders[seq->mode], NULL, code + at,
-			    MIN(15u, CODE_SIZE - at), &insn)) ||
-			insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
+			    MIN(15u, CODE_SIZE - at), &insn)))
+			break;
+		/* a jump forward is no more than a place to go on */
+		if (insn.mnemonic == ZYDIS_MNEMONIC_JMP && insn.raw.imm[0].is_relative &&
+			insn.raw.imm[0].value.s >= 0) {
+			at += insn.length + insn.raw.imm[0].value.s;
+			continue;
+		}
+		if (insn.meta.branch_type != ZYDIS_BRANCH_TYPE_NONE)
 			break;
 		if (insn.cpu_flags)
 			unknown &= ~insn.cpu_flags->tested;
