@@ -37,7 +37,8 @@ struct control {
 	u64 by_class[CLASS_COUNT], bad_by_class[CLASS_COUNT];
 	unsigned found;
 	u32 ends[2]; /* of the last evaluation: vectors */
-	u64 found_at[MAX_FOUND];
+	u64 found_at[MAX_FOUND], batch_at[MAX_FOUND];
+	char found_text[MAX_FOUND][1024]; /* how it differed there, after others */
 	struct sequence candidate;
 	char text[16384];
 };
@@ -97,13 +98,16 @@ static void count_result(const struct sequence *seq, const struct state *native)
 		__atomic_fetch_add(&control->vectors[native->vector], 1, __ATOMIC_RELAXED);
 }
 
-static void note(u64 index, const struct sequence *seq)
+static void note(u64 index, const struct sequence *seq, u64 batch, const char *text)
 {
 	unsigned n = __atomic_fetch_add(&control->found, 1, __ATOMIC_RELAXED);
 
 	__atomic_fetch_add(&control->bad_by_class[seq->class], 1, __ATOMIC_RELAXED);
-	if (n < MAX_FOUND)
-		control->found_at[n] = index;
+	if (n >= MAX_FOUND)
+		return;
+	control->found_at[n] = index;
+	control->batch_at[n] = batch;
+	snprintf(control->found_text[n], sizeof(control->found_text[n]), "%s", text);
 }
 
 static _Noreturn void work(struct worker *worker)
@@ -145,7 +149,7 @@ static _Noreturn void work(struct worker *worker)
 			soft_run(soft, seq, batch->pool, &result);
 			if (results_differ(seq, expected, &result, &options, batch->code, text,
 				    sizeof(text)))
-				note(worker->at, seq);
+				note(worker->at, seq, worker->next, text);
 		}
 		worker->next += batch->count;
 	}
@@ -179,7 +183,7 @@ static void recover(struct worker *worker, const char *why)
 	}
 	fprintf(stderr, "sequence %llu: the engine %s\n", (unsigned long long)worker->at, why);
 	sequence_generate(&seq, &options, seed_of(worker->at));
-	note(worker->at, &seq);
+	note(worker->at, &seq, worker->next, "");
 	worker->next = worker->at + 1;
 	if (control->found <= max_errors + 50 && worker->next < worker->end)
 		start(worker);
@@ -332,8 +336,9 @@ static void print_kinds(void)
 			(unsigned long long)kinds[i].index);
 }
 
-static void report(u64 index)
+static void report(unsigned n)
 {
+	u64 index = control->found_at[n];
 	static struct sequence seq, shorter;
 	enum verdict verdict;
 	u32 code_at = (u32)(index * 7 % 61);
@@ -343,11 +348,12 @@ static void report(u64 index)
 	sequence_layout(&seq, code_at);
 	verdict = evaluate(&seq);
 	if (verdict == SAME) {
-		printf("\nsequence %llu differs after others only: repeat with --seed 0x%llx --first %llu "
-		       "--count %u\n",
-			(unsigned long long)index, (unsigned long long)seed,
-			(unsigned long long)index - index % BATCH, BATCH);
+		printf("\nsequence %llu differs after others only: repeat with %s--seed 0x%llx "
+		       "--first %llu --count %u --jobs 1\n",
+			(unsigned long long)index, restrictions, (unsigned long long)seed,
+			(unsigned long long)control->batch_at[n], BATCH);
 		sequence_print(&seq);
+		puts(control->found_text[n]);
 		return;
 	}
 	for (int i = seq.count - 1; i >= 0 && !no_shrink; i--) {
@@ -508,7 +514,7 @@ int main(int argc, char **argv)
 				(unsigned long long)control->bad_by_class[i],
 				(unsigned long long)control->by_class[i]);
 	for (unsigned i = 0; i < MIN(control->found, MIN(max_errors, (unsigned)MAX_FOUND)); i++)
-		report(control->found_at[i]);
+		report(i);
 	print_kinds();
 	printf("%u differ\n", control->found);
 	return control->found ? 1 : 0;
