@@ -9,8 +9,8 @@
 #include "cpu/descriptor.h"
 #include "cpu/tlb.h"
 
-#define CR0_EXIST (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | \
-	CR0_CD | CR0_PG)
+#define CR0_EXIST (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | \
+	CR0_NW | CR0_CD | CR0_PG)
 #define CR3_NO_FLUSH BIT(63)
 
 static void flush_world(struct cpu *cpu)

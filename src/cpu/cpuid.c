@@ -372,8 +372,8 @@ static void add_basic(struct cpuid_table *table, unsigned cpus)
 
 /*
  * KVM's leaves, by which guests find the clock of pvclock.c, skip the delays after port accesses
- * and dare to use the x2APIC; and 40000010h, as VMware defined it: the frequencies of the TSC and of
- * the APIC timer in kHz.
+ * and dare to use the x2APIC; and 40000010h, as VMware defined it: the frequencies of the TSC and
+ * of the APIC timer in kHz.
  */
 static void add_hypervisor(struct cpuid_table *table)
 {

@@ -27,7 +27,7 @@ void cpu_io_write(struct cpu *cpu, struct space *space, u64 address, unsigned si
 	machine_unlock(cpu->machine);
 }
 
-/* SDM1 19.5.2: the bitmap of the current task decides, two bytes of it are read whatever the size. */
+/* SDM1 19.5.2: the current task's bitmap decides; two bytes of it are read whatever the size. */
 static int bitmap_permits(struct cpu *cpu, u16 port, unsigned size)
 {
 	const struct segment *tr = &cpu->seg[TR];

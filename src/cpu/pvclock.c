@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * KVM's paravirtual clock, by Linux' Documentation/virt/kvm/x86/msr.rst: an L1 guest names a piece
- * of its memory, where it finds how nanoseconds follow from its TSC. The TSC never changes its pace,
- * so this is written once, and again only when the guest writes its TSC. It spares the guest the
- * calibration of its clocks at boot.
+ * of its memory, where it finds how nanoseconds follow from its TSC. The TSC never changes its
+ * pace, so this is written once, and again only when the guest writes its TSC. It spares the guest
+ * the calibration of its clocks at boot.
  *
  * Wanted by nobody in hypervisors further in: their MSR bitmaps catch it.
  */

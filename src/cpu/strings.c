@@ -117,8 +117,8 @@ static inline void advance(struct cpu *cpu, const struct insn *insn, unsigned re
 }
 
 /* Counts n elements. True: stop here, *outcome says how. */
-static inline bool repeat_done(struct cpu *cpu, const struct insn *insn, struct repeat *repeat, u64 n,
-	int *outcome)
+static inline bool repeat_done(struct cpu *cpu, const struct insn *insn, struct repeat *repeat,
+	u64 n, int *outcome)
 {
 	repeat->left -= n;
 	if (insn->rep)
