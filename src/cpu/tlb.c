@@ -42,6 +42,12 @@ static bool tlb_slot_empty(const struct context *context, unsigned slot)
 	return context->block->tlb[slot].read_tag == no_page(slot);
 }
 
+/* A linear page's place in a context's jump_pages. */
+static unsigned page_bit(u64 linear)
+{
+	return crc_hash(linear >> PAGE_SHIFT) & ((1 << JUMP_PAGE_BITS) - 1);
+}
+
 /* A target that hashes elsewhere: 0 hashes to 0, 1 does not. */
 static u64 no_jump(unsigned slot)
 {
@@ -78,7 +84,69 @@ static void clear_jumps(struct context *context)
 	}
 	context->jump_filled = 0;
 	zero_bytes(context->block->code_ids, sizeof(context->block->code_ids));
+	zero_bytes(context->code_global, sizeof(context->code_global));
 	zero_bytes(context->jump_pages, sizeof(context->jump_pages));
+}
+
+static void set_bit(u64 *map, unsigned bit, bool value)
+{
+	map[bit / 64] = (map[bit / 64] & ~BIT(bit % 64)) | (u64)value << bit % 64;
+}
+
+static bool get_bit(const u64 *map, unsigned bit)
+{
+	return map[bit / 64] >> bit % 64 & 1;
+}
+
+/* A slot that was empty is filled. */
+static void note_filled(u16 *list, u32 *filled, u32 room, unsigned slot)
+{
+	if (*filled < room)
+		list[(*filled)++] = slot;
+	else
+		*filled = room + 1;
+}
+
+/* Drops what is not of a global page; the lists are made anew of what stays. */
+static void keep_global(struct cpu *cpu, struct context *context)
+{
+	struct context_block *block = context->block;
+	bool all = context->tlb_filled > TLB_LIST;
+	u32 count = all ? TLB_ENTRIES : context->tlb_filled, filled = 0;
+
+	for (u32 n = 0; n < count; n++) {
+		unsigned slot = all ? n : context->tlb_list[n];
+
+		if (tlb_slot_empty(context, slot))
+			continue;
+		if (block->tlb[slot].gpa & 1)
+			note_filled(context->tlb_list, &filled, TLB_LIST, slot);
+		else
+			clear_tlb_slot(context, slot);
+	}
+	context->tlb_filled = filled;
+	all = context->jump_filled > JUMP_LIST;
+	count = all ? JUMP_ENTRIES : context->jump_filled;
+	filled = 0;
+	for (u32 n = 0; n < count; n++) {
+		unsigned slot = all ? n : context->jump_list[n];
+
+		if (block->jump[slot].target == no_jump(slot))
+			continue;
+		if (get_bit(context->jump_global, slot))
+			note_filled(context->jump_list, &filled, JUMP_LIST, slot);
+		else
+			block->jump[slot].target = no_jump(slot);
+	}
+	context->jump_filled = filled;
+	for (unsigned i = 0; i < CODE_IDS; i++)
+		if (!get_bit(context->code_global, i))
+			block->code_ids[i] = 0;
+	for (unsigned i = 0; i < EXEC_ENTRIES; i++)
+		if (!context->exec[i].global)
+			context->exec[i].linear = ~0ull;
+	walk_hints_flush(context);
+	cpu->stats.flushes++;
 }
 
 static void flush_context(struct cpu *cpu, struct context *context)
@@ -163,12 +231,68 @@ static bool is_context(const struct context *context, u32 asid, u32 pcid,
 	       context->privilege == privilege;
 }
 
+/* The supervisor's context that was used last in this world, to learn global pages from. */
+static struct context *global_source(struct context_pool *pool, u32 asid, enum privilege privilege)
+{
+	struct context *best = NULL;
+
+	if (privilege == PRIV_USER)
+		return NULL;
+	for (unsigned i = 0; i < CONTEXTS; i++) {
+		struct context *context = &pool->contexts[i];
+
+		if (context->live && context->asid == asid && context->privilege == privilege &&
+			(!best || context->used > best->used))
+			best = context;
+	}
+	return best;
+}
+
+/* Global pages are the same under every PCID, APM2 5.5.2: a new context starts with them. */
+static void copy_global(struct context *to, const struct context *from)
+{
+	u32 count = MIN(from->tlb_filled, TLB_LIST);
+
+	for (u32 n = 0; n < count; n++) {
+		unsigned slot = from->tlb_list[n];
+		const struct tlb_entry *entry = &from->block->tlb[slot];
+
+		if (tlb_slot_empty(from, slot) || !(entry->gpa & 1) || !tlb_slot_empty(to, slot))
+			continue;
+		to->block->tlb[slot] = *entry;
+		note_filled(to->tlb_list, &to->tlb_filled, TLB_LIST, slot);
+	}
+	to->large_all = from->large_all;
+	to->large_base = from->large_base;
+	to->large_mask = from->large_mask;
+	count = MIN(from->jump_filled, JUMP_LIST);
+	for (u32 n = 0; n < count; n++) {
+		unsigned slot = from->jump_list[n], bit;
+		const struct jump_entry *entry = &from->block->jump[slot];
+
+		if (entry->target == no_jump(slot) || !get_bit(from->jump_global, slot) ||
+			to->block->jump[slot].target != no_jump(slot))
+			continue;
+		to->block->jump[slot] = *entry;
+		note_filled(to->jump_list, &to->jump_filled, JUMP_LIST, slot);
+		bit = page_bit(entry->target);
+		to->jump_pages[bit / 64] |= BIT(bit % 64);
+		set_bit(to->jump_global, slot, true);
+	}
+	for (unsigned i = 0; i < CODE_IDS; i++) {
+		if (get_bit(from->code_global, i)) {
+			to->block->code_ids[i] = from->block->code_ids[i];
+			set_bit(to->code_global, i, true);
+		}
+	}
+}
+
 void tlb_select(struct cpu *cpu)
 {
 	struct context_pool *pool = pool_of(cpu);
 	enum privilege privilege = privilege_now(cpu);
 	u32 pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
-	struct context *oldest = &pool->contexts[0], *last = cpu->context;
+	struct context *oldest = &pool->contexts[0], *last = cpu->context, *source;
 
 	cpu->context_stale = false;
 	pool->clock++;
@@ -200,6 +324,9 @@ void tlb_select(struct cpu *cpu)
 		oldest->jump_filled = JUMP_LIST + 1;
 	}
 	flush_context(cpu, oldest);
+	source = global_source(pool, cpu->nested_asid, privilege);
+	if (source && source != oldest)
+		copy_global(oldest, source);
 	oldest->live = true;
 	oldest->asid = cpu->nested_asid;
 	oldest->pcid = pcid;
@@ -234,13 +361,8 @@ void tlb_flush_pcid(struct cpu *cpu, u32 asid, u32 pcid)
 		struct context *context = &pool->contexts[i];
 
 		if (context->live && context->asid == asid && context->pcid == pcid)
-			flush_context(cpu, context);
+			keep_global(cpu, context);
 	}
-}
-
-static unsigned page_bit(u64 linear)
-{
-	return crc_hash(linear >> PAGE_SHIFT) & ((1 << JUMP_PAGE_BITS) - 1);
 }
 
 /* Jumps into a page, and into the one before it: an instruction there may reach into this. */
@@ -335,6 +457,14 @@ void tlb_flush_jumps(struct cpu *cpu)
 			clear_jumps(&pool->contexts[i]);
 }
 
+/* Whether the page last fetched at `linear` is global. */
+static bool fetched_global(const struct context *context, u64 linear)
+{
+	const struct exec_entry *exec = &context->exec[(linear >> PAGE_SHIFT) % EXEC_ENTRIES];
+
+	return exec->linear == (linear & PAGE_MASK) && exec->global;
+}
+
 void tlb_forget_code_id(struct cpu *cpu, u64 linear, u32 id)
 {
 	struct context_pool *pool = pool_of(cpu);
@@ -353,15 +483,20 @@ void tlb_add_jump(struct cpu *cpu, u64 linear, u64 code)
 	unsigned slot = jump_hash(linear), bit = page_bit(linear);
 	struct jump_entry *entry = &context->block->jump[slot];
 
-	if (entry->target == no_jump(slot)) {
-		if (context->jump_filled < JUMP_LIST)
-			context->jump_list[context->jump_filled++] = slot;
-		else
-			context->jump_filled = JUMP_LIST + 1;
-	}
+	if (entry->target == no_jump(slot))
+		note_filled(context->jump_list, &context->jump_filled, JUMP_LIST, slot);
 	entry->target = linear;
 	entry->code = code;
 	context->jump_pages[bit / 64] |= BIT(bit % 64);
+	set_bit(context->jump_global, slot, fetched_global(context, linear));
+}
+
+void tlb_set_code_id(struct cpu *cpu, u64 linear, u32 id)
+{
+	struct context *context = cpu->context;
+
+	context->block->code_ids[code_id_slot(linear)] = id;
+	set_bit(context->code_global, code_id_slot(linear), fetched_global(context, linear));
 }
 
 /* Widens the range of large pages so that it covers this one. */
@@ -413,12 +548,8 @@ int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa)
 		return 0;
 	cpu->stats.tlb_fills++;
 	ram = space_ram(cpu->memory);
-	if (tlb_slot_empty(context, slot)) {
-		if (context->tlb_filled < TLB_LIST)
-			context->tlb_list[context->tlb_filled++] = slot;
-		else
-			context->tlb_filled = TLB_LIST + 1;
-	}
+	if (tlb_slot_empty(context, slot))
+		note_filled(context->tlb_list, &context->tlb_filled, TLB_LIST, slot);
 	if (translation.span > PAGE_SIZE)
 		note_large(context, linear, translation.span);
 	entry->read_tag = linear & PAGE_MASK;
@@ -427,7 +558,7 @@ int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa)
 		!(ram->page_flags[hit.ram_offset >> PAGE_SHIFT] & (RAM_HAS_CODE | RAM_LOG_DIRTY)))
 		entry->write_tag = linear & PAGE_MASK;
 	entry->host = (u64)hit.host;
-	entry->gpa = translation.gpa & PAGE_MASK;
+	entry->gpa = (translation.gpa & PAGE_MASK) | translation.global;
 	*host = hit.host + (linear & (PAGE_SIZE - 1));
 	return 0;
 }
@@ -452,6 +583,7 @@ int tlb_fetch(struct cpu *cpu, u64 linear, u8 **host)
 		note_large(cpu->context, linear, translation.span);
 	exec->linear = linear & PAGE_MASK;
 	exec->host = hit.host;
+	exec->global = translation.global;
 	*host = hit.host + (linear & (PAGE_SIZE - 1));
 	return 0;
 }

@@ -32,7 +32,7 @@ struct tlb_entry {
 	u64 read_tag;
 	u64 write_tag;
 	u64 host; /* address of the page in our memory */
-	u64 gpa;  /* guest-physical, for C */
+	u64 gpa;  /* guest-physical page, for C; bit 0: global */
 };
 
 struct jump_entry {
@@ -68,9 +68,12 @@ struct context {
 	u16 tlb_list[TLB_LIST], jump_list[JUMP_LIST];
 	/* which linear pages have jump entries: a Bloom filter */
 	u64 jump_pages[(1 << JUMP_PAGE_BITS) / 64];
+	/* which of them are of global pages, and outlive a change of CR3 */
+	u64 jump_global[JUMP_ENTRIES / 64], code_global[CODE_IDS / 64];
 	struct exec_entry {
 		u64 linear; /* of the page; all ones: empty */
 		u8 *host;
+		bool global;
 	} exec[EXEC_ENTRIES];
 	/*
 	 * Where walks of each stage ended, by 2 MiB regions, so that the next one there reads only
@@ -103,7 +106,7 @@ void tlb_select(struct cpu *cpu);
 /* What a flush drops. PCID and ASID are tags of the current world unless named. */
 void tlb_flush_all(struct cpu *cpu);                     /* everything, every world */
 void tlb_flush_asid(struct cpu *cpu, u32 asid);          /* one world */
-void tlb_flush_pcid(struct cpu *cpu, u32 asid, u32 pcid);
+void tlb_flush_pcid(struct cpu *cpu, u32 asid, u32 pcid); /* all but global pages */
 void tlb_flush_page(struct cpu *cpu, u32 asid, u32 pcid, u64 linear, bool every_pcid);
 /* A host page became write-protected (translated code, dirty log): no entry may write to it. */
 void tlb_protect_ram_page(struct cpu *cpu, u64 host);
@@ -112,6 +115,8 @@ void tlb_flush_jumps(struct cpu *cpu);
 
 /* The jump cache of the current context learns that linear's code is at `code`. */
 void tlb_add_jump(struct cpu *cpu, u64 linear, u64 code);
+/* The page at `linear`, just fetched, is the one with this number. */
+void tlb_set_code_id(struct cpu *cpu, u64 linear, u32 id);
 /* The page at `linear` is no longer the one with this number, in any context. */
 void tlb_forget_code_id(struct cpu *cpu, u64 linear, u32 id);
 /* Where the code at linear lies in our memory. 0 or OUTCOME_FAULT; *host NULL: not RAM. */

@@ -310,7 +310,7 @@ u64 rt_link(struct cpu *cpu, struct site *site)
 	if (id) {
 		i32 distance = to->flags_entry - (site->patch + 4);
 
-		cpu->context->block->code_ids[code_id_slot(linear)] = id;
+		tlb_set_code_id(cpu, linear, id);
 		copy_bytes(engine->cache.rw + site->patch, &distance, 4);
 		copy_bytes(engine->cache.rw + site->patch_id, &id, 4);
 	}
