@@ -8,14 +8,16 @@
 # shellcheck source=tools/common.sh
 . "$(dirname "$0")/common.sh"
 
-mirror=${NESTBOX_MIRROR:-file:///srv/mirror/of/debian}
+# Where this machine's apt gets Debian 12 from; on another distribution debootstrap's own default
+mirror=${NESTBOX_MIRROR:-$(apt-get indextargets --format '$(REPO_URI) $(CODENAME)' \
+	'Created-By: Packages' 2>/dev/null | awk '$2 == "bookworm" { print $1; exit }')}
 size=1200M
 packages=systemd-sysv,udev,openssh-server,kmod,iproute2,procps,dbus
 
 # What root does: a system in an empty directory, then the image of it.
 as_root_make() {
 	local tree=$1 image=$2 key=$3 modules=$4
-	debootstrap --variant=minbase --include="$packages" bookworm "$tree" "$mirror" \
+	debootstrap --variant=minbase --include="$packages" bookworm "$tree" ${mirror:+"$mirror"} \
 		>"$image.log" 2>&1 || { tail -n 20 "$image.log" >&2; fail "debootstrap failed"; }
 	rm "$image.log"
 
