@@ -60,6 +60,7 @@ while IFS= read -r line; do
 	"L2: off"*) passed && echo "L2 powers off" ;;
 	"L1: L2 ended with status 0"*) ended=yes && passed && echo "L1 sees its QEMU end" ;;
 	"L1: off"*) passed && echo "L1 powers off" ;;
+	*"reboot: Power down"*) ;;
 	*) printf '%s          %s%s\n' "$dim" "$line" "$plain" ;;
 	esac
 done < <("${command[@]}" </dev/null 2>&1)
@@ -72,6 +73,7 @@ tell "L1 took $l1 s to its user space, L2 $l2 s more."
 cat <<END
 Try it yourself, with a shell in L1 (Ctrl-A X quits):
 
-    ${command[*]:0:9} \\
-        --nested-hw-virt amd --append "console=ttyS0 quiet shell"
+    build/nestbox run --kernel $kernel/vmlinuz \\
+        --initrd $initrd --memory 1G --nested-hw-virt amd \\
+        --append "console=ttyS0 quiet shell"
 END

@@ -229,9 +229,9 @@ int cpu_read(struct cpu *cpu, u64 linear, void *to, unsigned len, unsigned acces
 		if (unlikely(!host))
 			return read_pages(cpu, linear, to, len, access);
 		if (len == 8)
-			*(u64 *)to = *(u64 *)host;
+			__builtin_memcpy(to, host, 8);
 		else if (len == 4)
-			*(u32 *)to = *(u32 *)host;
+			__builtin_memcpy(to, host, 4);
 		else
 			copy_bytes(to, host, len);
 		return 0;
@@ -255,9 +255,9 @@ int cpu_write(struct cpu *cpu, u64 linear, const void *from, unsigned len, unsig
 		if (unlikely(!host))
 			return write_pages(cpu, linear, from, len, access);
 		if (len == 8)
-			*(u64 *)host = *(const u64 *)from;
+			__builtin_memcpy(host, from, 8);
 		else if (len == 4)
-			*(u32 *)host = *(const u32 *)from;
+			__builtin_memcpy(host, from, 4);
 		else
 			copy_bytes(host, from, len);
 		return 0;
