@@ -49,7 +49,7 @@ struct table_register {
 #define MODE_AVX 0x040      /* CR4.OSXSAVE and XCR0.AVX */
 #define MODE_AVX512 0x080
 #define MODE_USER 0x100     /* CPL 3 */
-#define MODE_STEP 0x200     /* TF, or breakpoints armed in DR7: blocks of one instruction */
+#define MODE_STEP 0x200     /* TF, breakpoints in DR7, DEBUGCTL.LBR: blocks of one instruction */
 #define MODE_PAUSE 0x400    /* PAUSE goes to C: the hypervisor wants to know */
 #define MODE_PROTECTED 0x800 /* CR0.PE without VM: selectors name descriptors */
 #define MODE_FWAIT_NM 0x1000 /* CR0.MP and TS: FWAIT raises #NM though MODE_FPU speaks of EM, TS */
@@ -109,7 +109,7 @@ struct cpu {
 	u32 aflags;         /* arithmetic flags: AL = OF, AH as LAHF gives them */
 	u32 mode;           /* MODE_* */
 	u32 exit_request;   /* set by any thread; makes the vCPU look at its events soon */
-	u32 insn_info;      /* engine: which instruction called */
+	u32 branched;       /* with MODE_STEP: the instruction that just ran was a taken branch */
 	u64 scratch[6];     /* engine */
 	u64 host_rsp;
 	u64 self;           /* this struct's canonical address */
@@ -135,6 +135,7 @@ struct cpu {
 	u64 tsc_l1_offset;  /* what tsc_offset is outside a guest */
 	u64 tsc_ratio;      /* of the running guest, 8.32 fixed point as MSR C0000104; 1.0 outside */
 	u64 debugctl, last_branch_from, last_branch_to, last_int_from, last_int_to;
+	u64 step_rip;       /* event.c: with MODE_STEP, RIP of the instruction that has just run */
 	u64 spec_ctrl, misc_enable, syscfg, hwcr;
 	u64 pv_clock, pv_wall_clock; /* where pvclock.c tells L1 the time; MSRs 4B564D01h and 00h */
 	u32 pv_clock_version;
@@ -294,6 +295,10 @@ static inline bool cpu_must_step(const struct cpu *cpu)
 void cpu_deliver_event(struct cpu *cpu, const struct event *event);
 /* Whether a halted CPU would wake now. Same thread. */
 bool cpu_has_wakeup(struct cpu *cpu);
+/* DEBUGCTL.LBR: an interrupt or exception has led from an instruction to cpu->rip. */
+void cpu_record_interrupt(struct cpu *cpu, u64 from);
+/* What every #DB does besides DR6, as it is raised: APM2 13.1.1.5, 13.1.1.6. */
+void cpu_debug_raised(struct cpu *cpu);
 /* An interrupt, NMI, exception or INT n through the IDT, all modes. 0 or OUTCOME_FAULT. */
 int cpu_interrupt(struct cpu *cpu, const struct event *event);
 /* The set function of struct line for a CPU's pins; any thread. Wakes a halted vCPU through

@@ -20,6 +20,9 @@
  * - step_after: cpu_poll_events() copies TF into it as the last thing before an instruction; true
  *   at the next boundary it means a #DB trap. So TF set by POPF or IRET traps one instruction late,
  *   as it must, and TF cleared by POPF still traps after it.
+ *   With DEBUGCTL.BTF only where the instruction was a taken branch.
+ * - branched: with MODE_STEP whatever executes a taken branch sets it, translated code and
+ *   cpu_exec(); the next boundary records the branch and clears it.
  * - pending_db: data breakpoints that an instruction hit; raised at its end.
  * - event.valid at a boundary: a VM entry injects it; it comes before everything else. While an
  *   instruction or cpu_deliver_fault() runs it names what is on its way, and any fault then is a
@@ -140,14 +143,36 @@ static void trace_fault(struct cpu *cpu, const struct fault *fault)
 		cpu->in_guest ? " (guest)" : "");
 }
 
-/* What CR2, DR6 and DR7 hold when the handler runs. #DB's show in an intercept's state too. */
+/* ---- control-transfer recording, APM2 13.1.1.6 and 13.1.6 ---- */
+
+static void record_branch(struct cpu *cpu, u64 from)
+{
+	cpu->last_branch_from = from;
+	cpu->last_branch_to = cpu->rip;
+}
+
+void cpu_record_interrupt(struct cpu *cpu, u64 from)
+{
+	if (likely(!(cpu->debugctl & DEBUGCTL_LBR)))
+		return;
+	cpu->last_int_from = cpu->last_branch_from;
+	cpu->last_int_to = cpu->last_branch_to;
+	record_branch(cpu, from);
+}
+
+void cpu_debug_raised(struct cpu *cpu)
+{
+	cpu->dr7 &= ~DR7_GD;
+	cpu->debugctl &= ~(DEBUGCTL_LBR | DEBUGCTL_BTF);
+}
+
+/* What DR6 and DR7 hold when the handler runs. They show in an intercept's state too. */
 static void fault_registers(struct cpu *cpu, const struct fault *fault)
 {
 	if (fault->vector != VEC_DB)
 		return;
 	cpu->dr6 = (cpu->dr6 & ~MASK(3, 0)) | fault->dr6;
-	cpu->dr7 &= ~DR7_GD;
-	cpu->debugctl &= ~1ull; /* LBR, APM2 13.1.1.6 */
+	cpu_debug_raised(cpu);
 }
 
 /*
@@ -196,6 +221,7 @@ void cpu_deliver_fault(struct cpu *cpu)
 		cpu_shadow_end(cpu);
 	/* what the faulting instruction had pending is void; it will run again */
 	cpu->step_after = false;
+	cpu->branched = false;
 	cpu->pending_db = 0;
 	for (;;) {
 		struct fault fault = cpu->fault;
@@ -276,13 +302,14 @@ static void deliver_debug(struct cpu *cpu, u64 dr6, bool trap)
 }
 
 /* Traps of the instruction that has just ended, APM2 13.1.3 and 13.1.4. */
-static bool poll_traps(struct cpu *cpu, bool mov_ss)
+static bool poll_traps(struct cpu *cpu, bool mov_ss, bool branched)
 {
 	if (mov_ss)
 		return false;
 	if (cpu->step_after) {
 		cpu->step_after = false;
-		cpu->pending_db |= DR6_BS;
+		if (!(cpu->debugctl & DEBUGCTL_BTF) || branched)
+			cpu->pending_db |= DR6_BS;
 	}
 	/* with GIF clear breakpoints are discarded, single steps are not: APM2 table 15-10 */
 	if (!cpu->gif)
@@ -374,8 +401,13 @@ static bool shadow_holds(struct cpu *cpu)
 static bool poll_in_order(struct cpu *cpu)
 {
 	u32 pins = pins_now(cpu);
-	bool held, mov_ss;
+	bool held, mov_ss, branched = cpu->branched;
 
+	if (unlikely(branched)) {
+		cpu->branched = false;
+		if (cpu->debugctl & DEBUGCTL_LBR)
+			record_branch(cpu, cpu->step_rip);
+	}
 	if (cpu->event.valid) {
 		struct event injected = cpu->event;
 
@@ -392,7 +424,7 @@ static bool poll_in_order(struct cpu *cpu)
 	}
 	held = shadow_holds(cpu);
 	mov_ss = held && cpu->shadow_mov_ss;
-	if (poll_traps(cpu, mov_ss))
+	if (poll_traps(cpu, mov_ss, branched))
 		return true;
 	if (!mov_ss && poll_nmi(cpu, pins))
 		return true;
@@ -421,5 +453,6 @@ bool cpu_poll_events(struct cpu *cpu)
 	if (!(cpu->step_after && cpu->shadow_mov_ss))
 		cpu->step_after = cpu->activity == CPU_RUNNING &&
 				  (cpu->rflags_system & RFLAGS_TF);
+	cpu->step_rip = cpu->rip;
 	return changed;
 }

@@ -33,11 +33,43 @@ static int (*const handlers[OP_COUNT])(struct cpu *, const struct insn *) = {
 #undef OP
 };
 
+/* Branches, as DEBUGCTL knows them; interrupts record themselves. */
+static bool is_branch(unsigned op)
+{
+	switch (op) {
+	case OP_CALL_NEAR:
+	case OP_RET_NEAR:
+	case OP_JMP_NEAR:
+	case OP_JCC:
+	case OP_LOOP:
+	case OP_CALL_FAR:
+	case OP_RET_FAR:
+	case OP_JMP_FAR:
+	case OP_IRET:
+	case OP_SYSCALL:
+	case OP_SYSRET:
+	case OP_SYSENTER:
+	case OP_SYSEXIT:
+		return true;
+	default:
+		return false;
+	}
+}
+
 int cpu_exec(struct cpu *cpu, const struct insn *insn)
 {
+	bool in_guest = cpu->in_guest;
+	int outcome;
+
 	if (unlikely(cpu->intr_shadow) && cpu->rip != cpu->shadow_rip)
 		cpu_shadow_end(cpu);
-	return handlers[insn->op](cpu, insn);
+	if (likely(!(cpu->mode & MODE_STEP)))
+		return handlers[insn->op](cpu, insn);
+	outcome = handlers[insn->op](cpu, insn);
+	/* an intercept ends in a jump as well */
+	if (outcome == OUTCOME_JUMP && is_branch(insn->op) && cpu->in_guest == in_guest)
+		cpu->branched = true;
+	return outcome;
 }
 
 void cpu_raise(struct cpu *cpu, u8 vector, bool has_error, u32 error, u64 address)

@@ -295,6 +295,7 @@ static int interrupt_real(struct cpu *cpu, const struct event *event, u32 ext)
 int cpu_interrupt(struct cpu *cpu, const struct event *event)
 {
 	u32 ext = is_software(event) ? 0 : ERROR_EXT;
+	u64 from = cpu->rip;
 	int fault;
 
 	if (likely(cpu_lma(cpu))) {
@@ -310,6 +311,7 @@ int cpu_interrupt(struct cpu *cpu, const struct event *event)
 	}
 	if (fault)
 		return OUTCOME_FAULT;
+	cpu_record_interrupt(cpu, from);
 	cpu_shadow_end(cpu);
 	cpu->step_after = false;
 	return 0;

@@ -48,7 +48,7 @@ static int redirected(struct cpu *cpu, u8 vector, bool *answer)
 static int interrupt_8086(struct cpu *cpu, u8 vector, u8 insn_len)
 {
 	bool virtual = cpu_iopl(cpu) < 3;
-	u64 rsp = cpu->gpr[RSP];
+	u64 rsp = cpu->gpr[RSP], from = cpu->rip;
 	u32 entry = 0;
 
 	if (cpu_read(cpu, vector * 4u, &entry, 4, ACCESS_READ) ||
@@ -61,6 +61,7 @@ static int interrupt_8086(struct cpu *cpu, u8 vector, u8 insn_len)
 	cpu->rip = entry & 0xffff;
 	cpu->rflags_system &= ~(RFLAGS_TF | RFLAGS_RF | (virtual ? RFLAGS_VIF : RFLAGS_IF));
 	cpu->step_after = false;
+	cpu_record_interrupt(cpu, from);
 	cpu_mode_update(cpu);
 	return OUTCOME_JUMP;
 }
@@ -111,6 +112,7 @@ int exec_INT1(struct cpu *cpu, const struct insn *insn)
 	/* a trap that MOV SS held back is the same #DB */
 	cpu->dr6 |= cpu->pending_db;
 	cpu->pending_db = 0;
+	cpu_debug_raised(cpu);
 	return software_exception(cpu, insn, VEC_DB);
 }
 

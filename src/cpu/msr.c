@@ -244,6 +244,21 @@ static int write_segment_base(struct cpu *cpu, u32 msr, u64 value)
 	return 0;
 }
 
+static int read_debugctl(struct cpu *cpu, u32 msr, u64 *value)
+{
+	*value = cpu->debugctl;
+	return 0;
+}
+
+static int write_debugctl(struct cpu *cpu, u32 msr, u64 value)
+{
+	if (value & ~DEBUGCTL_WRITABLE)
+		return -1;
+	cpu->debugctl = value;
+	cpu_mode_update(cpu);
+	return 0;
+}
+
 static int write_tsc_aux(struct cpu *cpu, u32 msr, u64 value)
 {
 	if (value >> 32)
@@ -298,7 +313,7 @@ static const struct msr_row msr_table[] = {
 	READ_ONLY(MSR_MCG_CAP, ANY, 0), /* no banks */
 	VALUE(MSR_MCG_STATUS, ANY, 0),
 	FIELD(MSR_MISC_ENABLE, INTEL, misc_enable, ~0ull),
-	FIELD(MSR_DEBUGCTL, ANY, debugctl, MASK(5, 0)),
+	CALL(MSR_DEBUGCTL, read_debugctl, write_debugctl),
 	FIELD_RO(MSR_LASTBRANCHFROMIP, last_branch_from),
 	FIELD_RO(MSR_LASTBRANCHTOIP, last_branch_to),
 	FIELD_RO(MSR_LASTINTFROMIP, last_int_from),

@@ -97,6 +97,12 @@ static inline void jmp_gs(struct emitter *e, u32 offset)
 	put_gs(e, false, 0xff, 4, offset);
 }
 
+static inline void mov_gs_imm32(struct emitter *e, u32 offset, u32 value)
+{
+	put_gs(e, false, 0xc7, 0, offset);
+	put32(e, value);
+}
+
 /* cmp dword gs:[offset], imm8 / imm32 */
 static inline void cmp_gs_imm8(struct emitter *e, u32 offset, i8 value)
 {

@@ -40,6 +40,12 @@ static void add_miss(struct translator *t, u8 *jump)
 		t->misses[t->miss_count++] = jump;
 }
 
+void emit_taken(struct translator *t)
+{
+	if (t->mode & MODE_STEP)
+		mov_gs_imm32(&t->e, CPU_OFFSET(branched), 1);
+}
+
 void emit_far(struct translator *t)
 {
 	struct emitter *e = &t->e;
@@ -238,6 +244,7 @@ void emit_side_exit(struct translator *t, u8 *jump, i64 target, i64 from)
 	struct pending_exit *out = new_exit(t, jump, target);
 
 	out->poll = is_near(t, target) && target <= from;
+	out->taken = true;
 }
 
 static void place_exit(struct translator *t, struct pending_exit out)
@@ -247,6 +254,8 @@ static void place_exit(struct translator *t, struct pending_exit out)
 	if (!e->overflow)
 		patch_rel32(out.jump, e->at);
 	t->flags_in_host = out.flags_in_host;
+	if (out.taken)
+		emit_taken(t);
 	if (out.link_jump) {
 		struct site *site = emit_site(t, 0, NULL);
 

@@ -268,6 +268,7 @@ static void emit_call(struct translator *t, unsigned i)
 	mov_memory(t, false, R10, disp, size);
 	emit_access_done(t, i, true);
 	emit_stack_adjust(t, -(i32)size);
+	emit_taken(t);
 	if (g->relative) {
 		emit_exit(t, next + (i64)g->insn.imm);
 	} else {
@@ -285,6 +286,7 @@ static void emit_ret(struct translator *t, unsigned i)
 
 	mov_memory(t, true, R11, disp, size);
 	emit_stack_adjust(t, size + (u16)g->insn.imm);
+	emit_taken(t);
 	emit_branch(t, size + (u16)g->insn.imm);
 }
 
@@ -293,10 +295,12 @@ static void emit_jmp(struct translator *t, unsigned i)
 	const struct guest_insn *g = &t->insns[i];
 
 	if (g->relative) {
+		emit_taken(t);
 		emit_exit(t, (i64)g->offset + g->insn.len + (i64)g->insn.imm);
 		return;
 	}
 	emit_indirect_target(t, i);
+	emit_taken(t);
 	emit_branch(t, 0);
 }
 

@@ -63,6 +63,7 @@ struct pending_exit {
 	bool flags_in_host;
 	bool poll;       /* look for events first */
 	bool leave;      /* to C, whatever the target: events are waiting */
+	bool taken;      /* a conditional branch was taken */
 	u32 link_id, link_jump; /* cache offsets of what rt_link() patches; 0: no link */
 };
 
@@ -162,6 +163,8 @@ void emit_branch(struct translator *t, u32 undo); /* R11: linear target, RSP cha
 /* A call must fault before it pushes anything. target: where the linear target is kept. */
 void emit_branch_check(struct translator *t, u32 target);
 void emit_far(struct translator *t);              /* R11: linear target */
+/* Before a branch's way out, where nothing can fault any more: cpu->branched, in MODE_STEP. */
+void emit_taken(struct translator *t);
 void emit_page_address(struct translator *t, unsigned reg, i64 offset);
 void emit_pending(struct translator *t);          /* everything out of line */
 

@@ -352,7 +352,7 @@ bool svm_load_guest(struct cpu *cpu)
 		cpu->pat = v->g_pat;
 	svm->guest_has_lbr = v->virt_ext & VIRT_EXT_LBR;
 	if (svm->guest_has_lbr) {
-		cpu->debugctl = v->dbgctl;
+		cpu->debugctl = v->dbgctl & DEBUGCTL_WRITABLE;
 		cpu->last_branch_from = v->br_from;
 		cpu->last_branch_to = v->br_to;
 		cpu->last_int_from = v->last_excp_from;

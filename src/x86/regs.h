@@ -169,6 +169,9 @@ enum {
 #define MSR_MCG_CTL 0x17b
 #define MSR_MISC_ENABLE 0x1a0
 #define MSR_DEBUGCTL 0x1d9
+#define DEBUGCTL_LBR BIT(0)
+#define DEBUGCTL_BTF BIT(1)
+#define DEBUGCTL_WRITABLE MASK(5, 0) /* and the pin controls, APM2 13.1.1.6 */
 #define MSR_LASTBRANCHFROMIP 0x1db
 #define MSR_LASTBRANCHTOIP 0x1dc
 #define MSR_LASTINTFROMIP 0x1dd

@@ -165,9 +165,9 @@ static void registers(void)
 	/* general detect */
 	if (guest_tcg_wrong("DR7.GD"))
 		return;
-	write_dr7(0x400 | BIT(13));
 	start();
 	guest_set_handler(VEC_DB, NULL);
+	write_dr7(0x400 | BIT(13));
 	check_equal(guest_try("movq %%dr0, %%rax", : : : "rax"), VEC_DB, "DR7.GD");
 	check(guest_last.dr6 & BIT(13), "DR6.BD");
 	guest_set_handler(VEC_DB, on_debug);
@@ -185,6 +185,10 @@ static void icebp(void)
 	__asm__ volatile(".byte 0xf1\n1: leaq 1b(%%rip), %0" : "=r"(after) : : "memory");
 	check_equal(hit_count, 1, "INT1");
 	check_equal(hits[0].rip, after, "INT1 is a trap");
+	start();
+	write_dr7(0x400 | BIT(13));
+	__asm__ volatile(".byte 0xf1" : : : "memory");
+	check_equal(hit_count, 1, "INT1 ends general detection: its handler reads DR6");
 }
 
 static void on_int(struct frame *frame)

@@ -330,6 +330,9 @@ static void tsc(void)
 	wrmsr(MSR_TSC_RATIO, BIT(32));
 }
 
+CODE(one_branch, "jmp 1f; ud2; 1: nop");
+CODE(record_branch, "xorl %edx, %edx; movl $1, %eax; wrmsr; jmp 1f; ud2; 1: xorl %eax, %eax; wrmsr");
+
 /* The records move with the bit, and stay the host's without; 15.23. */
 static void branch_records(void)
 {
@@ -355,6 +358,26 @@ static void branch_records(void)
 	svm_regs.rcx = 0x1db;
 	check_equal(svm_run_at(read_efer), SVM_EXIT_VMMCALL, "LBR, not virtualized");
 	check(vmcb->rax != 0x1111, "LASTBRANCHFROMIP is shared");
+
+	/* what the guest records is its own, and the host does not record meanwhile */
+	wrmsr(0x1d9, 0);
+	u64 from = rdmsr(0x1db), to = rdmsr(0x1dc);
+
+	svm_fresh();
+	vmcb->virt_ext = VIRT_EXT_LBR;
+	vmcb->dbgctl = 1;
+	check_equal(svm_run_at(one_branch), SVM_EXIT_VMMCALL, "a guest that records");
+	check_equal(vmcb->br_from, one_branch, "the VMCB's LASTBRANCHFROMIP");
+	check_equal(vmcb->br_to, one_branch + 4, "the VMCB's LASTBRANCHTOIP");
+	check_equal(vmcb->dbgctl, 1, "the VMCB's DEBUGCTL");
+	check_equal(rdmsr(0x1d9), 0, "DEBUGCTL is the host's again");
+	check(rdmsr(0x1db) == from && rdmsr(0x1dc) == to, "so are the records");
+	svm_fresh();
+	svm_regs.rcx = 0x1d9;
+	check_equal(svm_run_at(record_branch), SVM_EXIT_VMMCALL, "a guest that records the host's");
+	wrmsr(0x1d9, 0);
+	check_equal(rdmsr(0x1db), record_branch + 9, "without virtualization the host sees them");
+	check_equal(vmcb->dbgctl, 0, "and the VMCB does not");
 }
 
 /* A VMCB in a page that code was run from, and code in a page that was a VMCB. */
