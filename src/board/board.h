@@ -43,6 +43,19 @@ struct board_config {
 	u16 debug_exit_port;
 };
 
+/*
+ * Who plays the 8259 pair, the IO-APIC, the local APICs and the 8254: the board's own chips
+ * (interrupts.c), or those that an engine brings.
+ */
+struct board_interrupts {
+	void (*pic)(void *arg, unsigned pin, bool level);
+	void (*ioapic)(void *arg, unsigned pin, bool level);
+	void (*message)(void *arg, u64 address, u32 data); /* MSI */
+	/* Power-on state, then as firmware leaves them. 0 or -errno. */
+	int (*reset)(void *arg);
+	void *arg;
+};
+
 /* What the board asks of the machine around it. Called with the machine lock held. */
 struct board_host {
 	struct ram *ram;
@@ -54,17 +67,20 @@ struct board_host {
 	void (*reset)(void *arg);
 	void (*debug_exit)(void *arg, u32 value);
 	void *arg;
+	/* The engine's; pic NULL: the board makes its own chips. */
+	struct board_interrupts interrupts;
 };
 
 struct board {
 	const struct board_config *config;
 	struct board_host host;
-	struct i8259 pic;
+	struct board_interrupts interrupts;
+	struct i8259 pic;         /* these five are not plugged where an engine plays them */
 	struct i8254 pit;
-	struct mc146818 rtc;
 	struct ioapic ioapic;
 	struct apic_bus apic_bus;
-	struct lapic *lapics; /* one a vCPU */
+	struct lapic *lapics;     /* one a vCPU */
+	struct mc146818 rtc;
 	struct acpi_pm pm;
 	struct ns16550 com1;
 	struct reset_ports reset_ports;
@@ -110,6 +126,16 @@ static inline u64 board_low_memory(u64 memory)
 /* The memory map that kernels are told. */
 void board_memory_map(struct memory_map *map, u64 memory);
 
+/* ---- for pc.c ---- */
+/* Puts a chip's ranges at a base and remembers it for reset and the end. */
+int board_plug(struct board *board, const struct device_class *class, void *device, u64 base);
+/* Makes and plugs the interrupt controllers and the 8254, or takes the engine's: interrupts.c */
+int board_plug_interrupts(struct board *board, struct line timer_irq);
+void board_stop_interrupts(struct board *board);
+
+#define BOARD_IOAPIC 0xfec00000u
+#define BOARD_LAPIC 0xfee00000u
+
 /* ---- ACPI: acpi.c ---- */
 struct acpi_layout {
 	unsigned cpus;
@@ -121,6 +147,8 @@ struct acpi_layout {
 void acpi_put_tables(u8 area[BOARD_FIRMWARE_LEN], const struct acpi_layout *layout);
 
 /* ---- firmware.c: chips are just reset ---- */
+/* The board's own interrupt controllers and 8254. */
+void firmware_leave_interrupts(struct board *board);
 void firmware_leave(struct board *board, const struct acpi_layout *layout);
 
 #endif

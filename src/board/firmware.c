@@ -56,12 +56,16 @@ static void start_timer(struct board *b)
 	space_write(b->host.ports, 0x40, 1, 0);
 }
 
+void firmware_leave_interrupts(struct board *b)
+{
+	set_virtual_wire(b);
+	start_timer(b);
+}
+
 void firmware_leave(struct board *b, const struct acpi_layout *layout)
 {
 	for (unsigned i = 0; i < b->config->cpus; i++)
 		set_mtrrs(b->host.cpus[i]);
-	set_virtual_wire(b);
-	start_timer(b);
 	put_bios_data(b->host.ram->host);
 	acpi_put_tables(b->host.ram->host + BOARD_FIRMWARE, layout);
 }

@@ -14,12 +14,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "cpu/cpu.h"
 #include "dev/virtio_blk.h"
 #include "dev/virtio_net.h"
 #include "dev/virtio_rng.h"
 
-#define IOAPIC_BASE 0xfec00000u
 #define PM_PORT 0x600
 #define CF9_PORT 0xcf9
 #define CF9_RESET 0x0e /* full reset, and do it */
@@ -32,8 +30,8 @@ static void isa_irq(void *arg, unsigned irq, bool level)
 {
 	struct board *b = arg;
 
-	i8259_set_irq(&b->pic, irq, level);
-	ioapic_set_irq(&b->ioapic, irq ? irq : 2, level);
+	b->interrupts.pic(b->interrupts.arg, irq, level);
+	b->interrupts.ioapic(b->interrupts.arg, irq ? irq : 2, level);
 }
 
 static void pci_irq(void *arg, unsigned wire, bool level)
@@ -42,8 +40,8 @@ static void pci_irq(void *arg, unsigned wire, bool level)
 	unsigned other = wire ^ 2; /* shares the 8259's pin */
 
 	b->pci_wires[wire] = level;
-	ioapic_set_irq(&b->ioapic, 16 + wire, level);
-	i8259_set_irq(&b->pic, 10 + (wire & 1), level || b->pci_wires[other]);
+	b->interrupts.ioapic(b->interrupts.arg, 16 + wire, level);
+	b->interrupts.pic(b->interrupts.arg, 10 + (wire & 1), level || b->pci_wires[other]);
 }
 
 #define ISA(irq) ((struct line){ isa_irq, b, irq })
@@ -61,11 +59,10 @@ static void send_message(void *arg, u64 address, u32 data)
 {
 	struct board *b = arg;
 
-	apic_message(&b->apic_bus, address, data);
+	b->interrupts.message(b->interrupts.arg, address, data);
 }
 
-/* Puts a chip's ranges at a base and remembers it for reset and the end. */
-static int plug(struct board *b, const struct device_class *class, void *device, u64 base)
+int board_plug(struct board *b, const struct device_class *class, void *device, u64 base)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(class->ranges) && class->ranges[i].len; i++) {
 		const struct device_range *range = &class->ranges[i];
@@ -96,41 +93,11 @@ static int plug_memory(struct board *b)
 	return error;
 }
 
-static int plug_apics(struct board *b)
-{
-	int error = 0;
-
-	b->apic_bus = (struct apic_bus){ .eoi = ioapic_eoi, .eoi_listener = &b->ioapic,
-		.current = b->host.current_cpu, .current_arg = b->host.arg,
-		.memory = b->host.memory };
-	b->ioapic = (struct ioapic){ .bus = &b->apic_bus };
-	b->lapics = calloc(b->config->cpus, sizeof(*b->lapics));
-	if (!b->lapics)
-		return -ENOMEM;
-	error = plug(b, &lapic_window_class, &b->apic_bus, LAPIC_BASE);
-	for (unsigned i = 0; !error && i < b->config->cpus; i++) {
-		struct cpu *cpu = b->host.cpus[i];
-
-		b->lapics[i] = (struct lapic){ .bus = &b->apic_bus, .loop = b->host.loop, .id = i,
-			.bsp = i == 0, .cpu = { cpu_pin_set, cpu, 0 },
-			.tsc_to_ns = cpu_tsc_to_ns, .tsc_arg = cpu,
-			.extint_acknowledge = i8259_acknowledge,
-			.extint_pending = i8259_pending_vector, .pic = &b->pic,
-			.phys_bits = cpu->phys_bits };
-		cpu->intc_ops = &lapic_ops;
-		cpu->intc = &b->lapics[i];
-		error = lapic_join(&b->lapics[i]);
-	}
-	return error ? error : plug(b, &ioapic_class, &b->ioapic, IOAPIC_BASE);
-}
-
 static int plug_chips(struct board *b)
 {
 	struct loop *loop = b->host.loop;
 	int error;
 
-	b->pic = (struct i8259){ .intr = { lapic_set_lint, &b->lapics[0], 0 } };
-	b->pit = (struct i8254){ .loop = loop, .irq = ISA(0) };
 	b->rtc = (struct mc146818){ .loop = loop, .irq = ISA(8) };
 	b->com1 = (struct ns16550){ .irq = ISA(4) };
 	b->pm = (struct acpi_pm){ .loop = loop, .sci = ISA(SCI_IRQ), .sleep = sleep_state,
@@ -139,15 +106,13 @@ static int plug_chips(struct board *b)
 		.keyboard_irq = ISA(1) };
 	b->debug_exit = (struct debug_exit){ .exit = b->host.debug_exit, .arg = b->host.arg };
 
-	error = plug(b, &i8259_class, &b->pic, 0x20);
-	error = error ? error : plug(b, &i8254_class, &b->pit, 0x40);
-	error = error ? error : plug(b, &mc146818_class, &b->rtc, 0x70);
-	error = error ? error : plug(b, &ns16550_class, &b->com1, 0x3f8);
-	error = error ? error : plug(b, &acpi_pm_class, &b->pm, PM_PORT);
+	error = board_plug(b, &mc146818_class, &b->rtc, 0x70);
+	error = error ? error : board_plug(b, &ns16550_class, &b->com1, 0x3f8);
+	error = error ? error : board_plug(b, &acpi_pm_class, &b->pm, PM_PORT);
 	error = error ? error : space_add_io(b->host.ports, 0xcf8, 8, &pci_config_ops, b->pci);
-	error = error ? error : plug(b, &reset_ports_class, &b->reset_ports, 0x60);
+	error = error ? error : board_plug(b, &reset_ports_class, &b->reset_ports, 0x60);
 	if (!error && b->config->debug_exit)
-		error = plug(b, &debug_exit_class, &b->debug_exit, b->config->debug_exit_port);
+		error = board_plug(b, &debug_exit_class, &b->debug_exit, b->config->debug_exit_port);
 	return error;
 }
 
@@ -156,7 +121,7 @@ static int plug_pci(struct board *b)
 	struct pci_bus_options options = {
 		.memory = b->host.memory, .ports = b->host.ports,
 		.io = { 0xc000, 0x4000 },
-		.memory32 = { BOARD_LOW_END, IOAPIC_BASE - BOARD_LOW_END },
+		.memory32 = { BOARD_LOW_END, BOARD_IOAPIC - BOARD_LOW_END },
 		.wires = { WIRE(0), WIRE(1), WIRE(2), WIRE(3) },
 		.wire_irq = { 10, 11, 10, 11 },
 		.msi_send = send_message, .msi_ctx = b,
@@ -224,7 +189,7 @@ int board_new(struct board **board, const struct board_config *config,
 	b->host = *host;
 	error = plug_memory(b);
 	error = error ? error : plug_pci(b);
-	error = error ? error : plug_apics(b);
+	error = error ? error : board_plug_interrupts(b, ISA(0));
 	error = error ? error : plug_chips(b);
 	error = error ? error : plug_options(b, problem);
 	board_memory_map(&b->map, config->memory);
@@ -240,24 +205,27 @@ void board_free(struct board *b)
 	for (unsigned i = b->plugged_count; i-- > 0;)
 		if (b->plugged[i].class->stop)
 			b->plugged[i].class->stop(b->plugged[i].device);
-	for (unsigned i = 0; b->lapics && i < b->apic_bus.count; i++)
-		if (lapic_class.stop)
-			lapic_class.stop(&b->lapics[i]);
-	free(b->lapics);
+	board_stop_interrupts(b);
 	free(b);
 }
 
 int board_reset(struct board *b)
 {
+	int error;
+
 	memset(b->pci_wires, 0, sizeof(b->pci_wires));
-	for (unsigned i = 0; i < b->apic_bus.count; i++)
-		lapic_class.reset(&b->lapics[i]);
 	for (unsigned i = 0; i < b->plugged_count; i++)
 		if (b->plugged[i].class->reset)
 			b->plugged[i].class->reset(b->plugged[i].device);
 	pci_bus_reset(b->pci);
-	firmware_leave(b, &(struct acpi_layout){ .cpus = b->config->cpus, .ioapic = IOAPIC_BASE,
-		.lapic = LAPIC_BASE, .pm = PM_PORT, .reset = CF9_PORT, .reset_value = CF9_RESET,
+	error = b->interrupts.reset(b->interrupts.arg);
+	if (error) {
+		snprintf(b->boot.problem, sizeof(b->boot.problem), "the interrupt controllers "
+			"cannot be reset: %s", strerror(-error));
+		return -1;
+	}
+	firmware_leave(b, &(struct acpi_layout){ .cpus = b->config->cpus, .ioapic = BOARD_IOAPIC,
+		.lapic = BOARD_LAPIC, .pm = PM_PORT, .reset = CF9_PORT, .reset_value = CF9_RESET,
 		.sci = SCI_IRQ });
 
 	b->boot = (struct boot){ .source = b->config->source, .map = &b->map,

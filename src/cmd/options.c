@@ -100,9 +100,22 @@ static int set_nested(struct run_options *o, const char *value)
 	else if (!strcmp(value, "amd"))
 		o->machine.nested = NESTED_AMD;
 	else if (!strcmp(value, "intel"))
-		return fail(o, "--nested-hw-virt intel: Nested VT-x is not there yet; give amd or off");
+		o->machine.nested = NESTED_INTEL;
 	else
-		return fail(o, "--nested-hw-virt %.100s: is not known; give off or amd", value);
+		return fail(o, "--nested-hw-virt %.100s: is not known; give off, amd or intel", value);
+	return 0;
+}
+
+static int set_engine(struct run_options *o, const char *value)
+{
+	if (!strcmp(value, "auto"))
+		o->machine.engine = ENGINE_AUTO;
+	else if (!strcmp(value, "soft"))
+		o->machine.engine = ENGINE_SOFT;
+	else if (!strcmp(value, "kvm"))
+		o->machine.engine = ENGINE_KVM;
+	else
+		return fail(o, "--engine %.100s: is not known; give auto, soft or kvm", value);
 	return 0;
 }
 
@@ -257,6 +270,8 @@ static const struct option {
 	{ "--cpus", "N", "number of CPUs; only 1 for now", set_cpus },
 	{ "--nested-hw-virt", "off|amd|intel", "virtualization unit of the guest's CPU; off by default",
 		set_nested },
+	{ "--engine", "auto|soft|kvm", "what runs the guest: /dev/kvm, or nestbox alone; auto takes kvm "
+		"where it works", set_engine },
 	{ "--disk", "FILE[,readonly]", "raw disk image as virtio-blk; repeatable", set_disk },
 	{ "--net", "user[,hostfwd=tcp:ADDR:PORT-:PORT]", "virtio-net to a network of its own behind "
 		"NAT; hostfwd is repeatable", set_net },

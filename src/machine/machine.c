@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The life of one VM. The main thread runs the loop, with the machine lock held while handlers
- * run; each vCPU has a thread that stays in engine_run() until the VM ends or is reset. For a
+ * run; each vCPU has a thread that stays in its engine until the VM ends or is reset. For a
  * reset all vCPUs come together here, and the last one to arrive does it.
  */
 #include "machine/machine.h"
 
 #include <errno.h>
-#include <linux/futex.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/signalfd.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -21,8 +19,7 @@
 #include "board/board.h"
 #include "cpu/tlb.h"
 #include "machine/console.h"
-#include "translate/engine.h"
-#include "virt/svm.h"
+#include "machine/engines.h"
 
 void machine_lock(struct machine *machine)
 {
@@ -34,28 +31,9 @@ void machine_unlock(struct machine *machine)
 	pthread_mutex_unlock(&machine->lock);
 }
 
-/* ---- waking and sleeping ---- */
-
 void machine_kick(struct cpu *cpu)
 {
-	u32 *sleeping = &cpu->machine->sleeping[cpu->id];
-
-	__atomic_store_n(&cpu->exit_request, 1, __ATOMIC_SEQ_CST);
-	/* Whoever finds it asleep, wakes it; a running one costs a load. */
-	if (__atomic_load_n(sleeping, __ATOMIC_SEQ_CST) &&
-	    __atomic_exchange_n(sleeping, 0, __ATOMIC_SEQ_CST))
-		syscall(SYS_futex, sleeping, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-}
-
-void machine_wait(struct cpu *cpu)
-{
-	u32 *sleeping = &cpu->machine->sleeping[cpu->id];
-
-	__atomic_store_n(sleeping, 1, __ATOMIC_SEQ_CST);
-	/* A kick before this look shows in exit_request; one after it clears the futex word */
-	if (!__atomic_load_n(&cpu->exit_request, __ATOMIC_SEQ_CST))
-		syscall(SYS_futex, sleeping, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
-	__atomic_store_n(sleeping, 0, __ATOMIC_SEQ_CST);
+	cpu->machine->engine->kick(cpu);
 }
 
 static void kick_all(struct machine *machine)
@@ -125,7 +103,7 @@ static void reset_all(struct machine *machine)
 	machine_unlock(machine);
 }
 
-/* A vCPU left engine_run(). True: it shall go on after a reset; false: the VM has ended. */
+/* A vCPU left its engine. True: it shall go on after a reset; false: the VM has ended. */
 static bool meet_for_reset(struct machine *machine)
 {
 	u64 generation;
@@ -152,8 +130,7 @@ static void *vcpu_main(void *arg)
 	struct cpu *cpu = arg;
 
 	do {
-		engine_flush(cpu->engine);
-		engine_run(cpu->engine);
+		cpu->machine->engine->run(cpu);
 	} while (meet_for_reset(cpu->machine));
 	return NULL;
 }
@@ -251,10 +228,7 @@ static int make_cpu(struct machine *machine, unsigned id, const struct machine_c
 	if (error)
 		return error;
 	cpu->phys_bits = cpuid_phys_bits(cpu->cpuid);
-	error = cpu_fpu_new(cpu);
-	if (!error && config->nested == NESTED_AMD)
-		error = svm_new(cpu);
-	return error;
+	return cpu_fpu_new(cpu);
 }
 
 static int make_board(struct machine *machine, const struct board_config *config,
@@ -263,7 +237,8 @@ static int make_board(struct machine *machine, const struct board_config *config
 	struct board_host host = { .ram = &machine->ram, .memory = machine->memory,
 		.ports = machine->ports, .loop = machine->loop, .cpus = machine->cpus,
 		.current_cpu = current_cpu, .power_off = power_off, .reset = ask_for_reset,
-		.debug_exit = exit_by_debug_port, .arg = machine };
+		.debug_exit = exit_by_debug_port, .arg = machine,
+		.interrupts = machine->engine->interrupts(machine) };
 	int error;
 
 	error = board_new(&machine->board, config, &host, problem);
@@ -279,9 +254,15 @@ static int make_board(struct machine *machine, const struct board_config *config
 static int make(struct machine *machine, const struct machine_config *config,
 	char problem[MACHINE_PROBLEM_LEN])
 {
+	char note[MACHINE_PROBLEM_LEN] = "";
 	int error;
 
 	machine->no_reboot = config->no_reboot;
+	machine->engine = engine_choose(config, note);
+	if (!machine->engine) {
+		memcpy(problem, note, MACHINE_PROBLEM_LEN);
+		return -ENOTSUP;
+	}
 	machine->loop = loop_new(before_handlers, after_handlers, machine);
 	if (!machine->loop)
 		return -errno;
@@ -298,17 +279,18 @@ static int make(struct machine *machine, const struct machine_config *config,
 	}
 	for (unsigned i = 0; !error && i < config->board->cpus; i++)
 		error = make_cpu(machine, i, config);
-	if (!error)
-		error = make_board(machine, config->board, problem);
-	for (unsigned i = 0; !error && i < machine->cpu_count; i++)
-		error = engine_new(&machine->cpus[i]->engine, machine->cpus[i],
-			config->code_cache);
+	error = error ? error : machine->engine->open(machine, config, problem);
+	error = error ? error : make_board(machine, config->board, problem);
+	error = error ? error : machine->engine->start(machine, config);
 	error = error ? error : watch_signals(machine);
 	/* Last: it may create a file, which shall not be where something else is wrong */
 	if (!error)
 		error = console_open(&machine->console, config->serial, problem);
 	if (!error)
 		console_attach(machine->console, machine, &machine->board->com1);
+	/* Not before all is made: what is wrong stands alone */
+	if (!error && note[0])
+		message("%s", note);
 	return error;
 }
 
@@ -367,13 +349,11 @@ void machine_free(struct machine *machine)
 	if (!machine)
 		return;
 	board_free(machine->board);
+	if (machine->engine)
+		machine->engine->close(machine);
 	for (unsigned i = 0; i < machine->cpu_count; i++) {
 		struct cpu *cpu = machine->cpus[i];
 
-		if (cpu->engine)
-			engine_free(cpu->engine);
-		if (cpu->virt_state)
-			svm_free(cpu);
 		cpu_fpu_free(cpu);
 		cpuid_table_free(cpu->cpuid);
 		tlb_free(cpu);

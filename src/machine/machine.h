@@ -11,6 +11,8 @@
 struct board;
 struct board_config;
 struct console;
+struct engine_ops;
+struct kvm_vm;
 struct loop;
 
 /* How a VM ended; the process exit status follows from it (cmd/run.c). */
@@ -24,6 +26,8 @@ struct machine {
 	struct cpu *cpus[256];
 	unsigned cpu_count;
 	struct board *board;
+	const struct engine_ops *engine; /* machine/engines.h */
+	struct kvm_vm *kvm;      /* the KVM engine's */
 	struct loop *loop;       /* main thread: timers and file descriptors, base/loop.h */
 	pthread_mutex_t lock;    /* all devices; held by whoever runs device code */
 	enum machine_end end;
@@ -33,7 +37,7 @@ struct machine {
 	u32 sleeping[256];       /* futexes: the vCPU of that id waits in machine_wait() */
 	pthread_t threads[256];  /* of the vCPUs */
 	unsigned thread_count;
-	unsigned parked;         /* vCPUs that left engine_run() for a reset, under the lock */
+	unsigned parked;         /* vCPUs that left the engine for a reset, under the lock */
 	u64 generation;          /* resets done so far */
 	pthread_cond_t reset_done;
 	struct console *console;
@@ -41,9 +45,12 @@ struct machine {
 	u64 ready_ns, end_ns;    /* CLOCK_MONOTONIC: when the vCPUs started, when the VM ended */
 };
 
+enum engine_choice { ENGINE_AUTO, ENGINE_SOFT, ENGINE_KVM };
+
 /* What a machine is made from; strings stay the caller's and live as long as the machine. */
 struct machine_config {
 	const struct board_config *board;
+	enum engine_choice engine;
 	enum nested_vendor nested;
 	const char *serial; /* where the serial port leads, see machine/console.h */
 	u64 code_cache; /* bytes */
@@ -63,7 +70,7 @@ void machine_free(struct machine *machine);
 
 /* Any thread, with or without the lock. The first end wins; the loop wakes, the vCPUs leave. */
 void machine_end(struct machine *machine, enum machine_end how);
-/* A guest asked for a reset (port 92h, CF9h, triple fault): the vCPUs leave engine_run() at their
+/* A guest asked for a reset (port 92h, CF9h, triple fault): the vCPUs leave the engine at their
  * next boundary, and the last to leave resets all. Any thread. With no_reboot the machine ends. */
 void machine_request_reset(struct machine *machine);
 /* machine_lock(), machine_kick() and what else a vCPU needs are declared in cpu/cpu.h. */

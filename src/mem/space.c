@@ -34,6 +34,8 @@ struct segment {
 struct space {
 	const char *name;
 	struct ram *ram;
+	void (*changed)(void *arg);
+	void *changed_arg;
 	u32 sequence;  /* odd while the arrays change */
 	u32 last_hit;  /* the segment found last: a guess, any value is safe */
 	u32 range_count, segment_count;
@@ -71,6 +73,8 @@ static void change_begin(struct space *space)
 static void change_end(struct space *space)
 {
 	__atomic_store_n(&space->sequence, space->sequence + 1, __ATOMIC_RELEASE);
+	if (space->changed)
+		space->changed(space->changed_arg);
 }
 
 /* Replaces segments [at, at + gone) by the n in `with`. */
@@ -243,6 +247,31 @@ struct space_hit space_find(struct space *space, u64 address)
 		hit.contiguous = range.last - address + 1;
 	}
 	return hit;
+}
+
+/* ---- copies of the whole ---- */
+
+unsigned space_pieces(struct space *space, struct space_piece *pieces, unsigned max)
+{
+	unsigned n = 0;
+
+	for (u32 i = 0; i < space->segment_count && n < max; i++) {
+		const struct segment *segment = &space->segments[i];
+		const struct range *range = &space->ranges[segment->range];
+
+		if (range->ram)
+			pieces[n++] = (struct space_piece){ .base = segment->base,
+				.size = segment->last - segment->base + 1,
+				.ram_offset = range->ram_offset + segment->base - range->base,
+				.read_only = range->read_only };
+	}
+	return n;
+}
+
+void space_watch(struct space *space, void (*changed)(void *arg), void *arg)
+{
+	space->changed = changed;
+	space->changed_arg = arg;
 }
 
 /* ---- accesses ---- */

@@ -74,6 +74,17 @@ struct space_hit {
 struct space_hit space_find(struct space *space, u64 address);
 struct ram *space_ram(struct space *space);
 
+/* A piece of RAM or ROM as far as nothing hides it. */
+struct space_piece {
+	u64 base, size;
+	u64 ram_offset;
+	bool read_only;
+};
+/* The pieces in ascending order, at most max; how many were put. While no range is being added. */
+unsigned space_pieces(struct space *space, struct space_piece *pieces, unsigned max);
+/* For one who keeps a copy of the pieces: called after a range came or went, by whoever did it. */
+void space_watch(struct space *space, void (*changed)(void *arg), void *arg);
+
 /*
  * Accesses as a CPU makes them: RAM or device, any size up to 8, machine lock held. Reads of
  * nothing give all ones; writes to nothing go nowhere.

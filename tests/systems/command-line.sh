@@ -53,6 +53,7 @@ wrong --cpus 'not there yet' run --kernel "$guest" --cpus 2
 wrong --cpus . run --kernel "$guest" --cpus none
 wrong --nested-hw-virt 'not there yet' run --kernel "$guest" --nested-hw-virt intel
 wrong --nested-hw-virt amd run --kernel "$guest" --nested-hw-virt yes
+wrong --engine kvm run --kernel "$guest" --engine tcg
 wrong --disk 'no such file' run --kernel "$guest" --disk "$dir/absent"
 wrong --disk directory run --kernel "$guest" --disk "$dir/directory"
 wrong --net user run --kernel "$guest" --net tap
@@ -87,8 +88,8 @@ fi
 # Each option stands in --help and in the man page
 "$nestbox" run --help >"$dir/help"
 tr -d '\\' <"$root/docs/nestbox.1" >"$dir/man"
-for option in kernel initrd append module memory cpus nested-hw-virt disk net rng serial debug-exit \
-	trace no-reboot stats code-cache; do
+for option in kernel initrd append module memory cpus nested-hw-virt engine disk net rng serial \
+	debug-exit trace no-reboot stats code-cache; do
 	grep -q -- "--$option" "$dir/help" || fail "--$option is not in --help"
 	grep -q -- "--$option" "$dir/man" || fail "--$option is not in the man page"
 done

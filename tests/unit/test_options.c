@@ -100,6 +100,10 @@ static void values(void **state)
 	accepted("--cpus", "1");
 	accepted("--nested-hw-virt", "off");
 	accepted("--nested-hw-virt", "amd");
+	accepted("--nested-hw-virt", "intel");
+	accepted("--engine", "auto");
+	accepted("--engine", "soft");
+	accepted("--engine", "kvm");
 	accepted("--disk", "x");
 	accepted("--disk", "x,readonly");
 	accepted("--net", "user");
@@ -121,8 +125,8 @@ static void values(void **state)
 	refused("--cpus", "2");
 	refused("--cpus", "0");
 	refused("--cpus", "one");
-	refused("--nested-hw-virt", "intel");
 	refused("--nested-hw-virt", "yes");
+	refused("--engine", "tcg");
 	refused("--net", "tap");
 	refused("--net", "");
 	refused("--net", "user,hostfwd=udp::1-:2");
