@@ -42,27 +42,23 @@ int exec_LEAVE(struct cpu *cpu, const struct insn *insn)
 	return OUTCOME_NEXT;
 }
 
-/* AX goes first, so that it is highest in memory; each push may fault, or wrap. */
+/*
+ * AX goes first, so that it is highest in memory. What was pushed or popped before a fault stays
+ * so, as on AMD's CPUs; RSP moves at the end.
+ */
 int exec_PUSHA(struct cpu *cpu, const struct insn *insn)
 {
 	unsigned size = insn->opsize;
-	u64 mask = stack_mask(cpu), linear[8];
+	u64 mask = stack_mask(cpu);
 
-	for (unsigned reg = RAX; reg <= RDI; reg++) {
-		u64 offset = (cpu->gpr[RSP] - (reg + 1) * size) & mask;
-
-		if (cpu_linear(cpu, SS, offset, size, true, &linear[reg]) ||
-		    cpu_probe(cpu, linear[reg], size, ACCESS_WRITE))
-			return OUTCOME_FAULT;
-	}
 	for (unsigned reg = RAX; reg <= RDI; reg++)
-		if (cpu_write(cpu, linear[reg], &cpu->gpr[reg], size, ACCESS_WRITE))
+		if (cpu_write_seg(cpu, SS, (cpu->gpr[RSP] - (reg + 1) * size) & mask,
+			    &cpu->gpr[reg], size))
 			return OUTCOME_FAULT;
 	cpu->gpr[RSP] = stack_wrap(cpu->gpr[RSP], cpu->gpr[RSP] - 8 * size, mask);
 	return OUTCOME_NEXT;
 }
 
-/* What was popped before a fault stays popped, as on AMD's CPUs; RSP moves at the end. */
 int exec_POPA(struct cpu *cpu, const struct insn *insn)
 {
 	unsigned size = insn->opsize;

@@ -386,6 +386,9 @@ static void emit_maskmov(struct translator *t, unsigned i)
 
 	emit_operand_address(t, i, 0);
 	emit_access(t, i, g->insn.seg, g->mem_size, true, true);
+	/* a pending x87 exception must not find another RDI: FWAIT */
+	if (g->waits)
+		put8(e, 0x9b);
 	store_gs(e, RDI, SCRATCH(3));
 	mov_rr(e, RDI, R11);
 	/* without the prefixes that would move RDI once more */

@@ -841,6 +841,15 @@ static void make_xsave(struct maker *m)
 	load_reg(m, RDI, area);
 	load_reg(m, RCX, 0xf80);
 	append(m, (const u8 *)"\xf3\xaa", 2);
+	/* Where the sequence comes here again, XSAVEOPT would leave out what has not changed since
+	 * XRSTOR read this area, if the CPU cares to: the last one read was another, of nothing. */
+	if (kind == 2) {
+		static const u8 restore[2][4] = { { 0x0f, 0xae, 0x6e, 0x40 },
+			{ 0x0f, 0xae, 0x6c, 0x40 } };
+
+		load_reg(m, RAX, 0);
+		append(m, restore[m->seq->mode == MODE16], 4);
+	}
 	for (; before < m->seq->count; before++)
 		m->seq->insn[before].keep = true;
 	forget_all(m);
