@@ -65,8 +65,10 @@ static inline int operand_find(struct cpu *cpu, const struct insn *insn, unsigne
 			    !is_canonical(operand->linear + size - 1)))
 			return cpu_fault_code(cpu, seg == SS ? VEC_SS : VEC_GP, 0);
 		operand->count = elements_in_page(operand->linear, size, down);
-	} else if ((cpu->mode & MODE_FLAT) && seg < FS && insn->addrsize == 4) {
+	} else if ((cpu->mode & MODE_FLAT) && seg < FS && seg != CS && insn->addrsize == 4) {
 		operand->linear = offset;
+		if (unlikely(offset + size - 1 > 0xffffffff))
+			return cpu_fault_code(cpu, seg == SS ? VEC_SS : VEC_GP, 0);
 		operand->count = elements_in_page(offset, size, down);
 	} else if (segment_operand(cpu, seg, offset, size, down, write, want, operand)) {
 		return OUTCOME_FAULT;

@@ -685,7 +685,9 @@ static bool needs_no_state(const struct guest_insn *g, ZydisMnemonic mnemonic)
 static void check_state(const struct cpu *cpu, struct guest_insn *g,
 	const ZydisDecodedInstruction *z, u32 mode)
 {
-	enum fpu_need need = need_of_isa(z->meta.isa_set);
+	/* FISTTP came with SSE3, but is x87's */
+	enum fpu_need need = z->mnemonic == ZYDIS_MNEMONIC_FISTTP ? NEED_X87
+								  : need_of_isa(z->meta.isa_set);
 	static const u32 enabled[] = { [NEED_X87] = 0, [NEED_SSE] = MODE_SSE, [NEED_AVX] = MODE_AVX,
 		[NEED_AVX512] = MODE_AVX512 };
 
@@ -718,7 +720,7 @@ static bool waits_for_x87(const ZydisDecodedInstruction *z, const ZydisDecodedOp
 {
 	if (z->mnemonic == ZYDIS_MNEMONIC_FNSTCW || z->mnemonic == ZYDIS_MNEMONIC_FNSTSW)
 		return false;
-	if (need_of_isa(z->meta.isa_set) == NEED_X87)
+	if (need_of_isa(z->meta.isa_set) == NEED_X87 || z->mnemonic == ZYDIS_MNEMONIC_FISTTP)
 		return true;
 	for (unsigned i = 0; i < z->operand_count; i++)
 		if (ops[i].type == ZYDIS_OPERAND_TYPE_REGISTER &&

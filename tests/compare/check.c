@@ -169,16 +169,32 @@ static u32 dead_flags(const struct sequence *seq, const u8 *code, u64 rip)
 	return dead;
 }
 
-/* The instruction at rip as it is in memory; ZYDIS_MNEMONIC_INVALID where there is none. */
-static ZydisMnemonic mnemonic_at(const struct sequence *seq, const u8 *code, u64 rip)
+/* The instruction at rip as it is in memory. */
+static bool decode_at(const struct sequence *seq, const u8 *code, u64 rip,
+	ZydisDecodedInstruction *insn)
 {
 	u64 at = rip - (seq->mode == MODE16 ? 0 : layouts[seq->mode].code);
+
+	return at < CODE_SIZE && ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoders[seq->mode], NULL,
+					 code + at, MIN(15u, CODE_SIZE - at), insn));
+}
+
+static ZydisMnemonic mnemonic_at(const struct sequence *seq, const u8 *code, u64 rip)
+{
 	ZydisDecodedInstruction insn;
 
-	if (at >= CODE_SIZE || !ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoders[seq->mode],
-				       NULL, code + at, MIN(15u, CODE_SIZE - at), &insn)))
-		return ZYDIS_MNEMONIC_INVALID;
-	return insn.mnemonic;
+	return decode_at(seq, code, rip, &insn) ? insn.mnemonic : ZYDIS_MNEMONIC_INVALID;
+}
+
+/*
+ * Wild jumps meet instructions that are never generated, since what they do depends on the host's
+ * kernel: on its descriptors, on the bases of FS and GS.
+ */
+static bool depends_on_kernel(const struct sequence *seq, const u8 *code, u64 rip)
+{
+	ZydisDecodedInstruction insn;
+
+	return decode_at(seq, code, rip, &insn) && is_kernel_bound(&insn, seq->mode);
 }
 
 /* State images: which of their bytes faults first is the CPU's choice. */
@@ -232,9 +248,8 @@ bool results_differ(const struct sequence *seq, const struct result *native,
 	if (!options->amd && (is_maskmov(mnemonic_at(seq, code, a->rip)) ||
 				     is_maskmov(mnemonic_at(seq, code, b->rip))))
 		return false;
-	/* INT1, met by a wild jump: a host that is a guest itself may report its own address */
-	if (a->vector == VEC_DB && b->vector == VEC_DB && b->rip == a->rip + 1 &&
-		mnemonic_at(seq, code, a->rip) == ZYDIS_MNEMONIC_INT1)
+	if ((a->vector != VEC_BP && depends_on_kernel(seq, code, a->rip)) ||
+		(b->vector != VEC_BP && depends_on_kernel(seq, code, b->rip)))
 		return false;
 	differ(&text, "vector", a->vector, b->vector);
 	differ(&text, "rip", a->rip, b->rip);
@@ -242,8 +257,9 @@ bool results_differ(const struct sequence *seq, const struct result *native,
 		u64 byte = is_image(mnemonic_at(seq, code, a->rip)) ? PAGE_MASK : ~0ull;
 		u32 ignore = 0;
 
-		/* Linux says "protection" for all kernel addresses, to give no layout away */
-		if (a->cr2 >> 47)
+		/* Linux says "protection" for all kernel addresses, to give no layout away; the last
+		 * user page counts as one */
+		if (a->cr2 >= 0x7ffffffff000)
 			ignore = PF_P;
 		differ(&text, "cr2", a->cr2 & byte, b->cr2 & byte);
 		differ(&text, "error", a->error | ignore, b->error | ignore);

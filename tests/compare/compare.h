@@ -156,6 +156,8 @@ void templates_init(bool avx512);
 const struct template *templates_pick(struct rng *rng, enum mode mode, enum class class);
 /* Which class an instruction belongs to; CLASS_COUNT: must not be generated. */
 enum class classify(const ZydisDecodedInstruction *insn, enum mode mode);
+/* Whether its outcome is the kernel's doing as much as the CPU's; never generated. */
+bool is_kernel_bound(const ZydisDecodedInstruction *insn, enum mode mode);
 extern ZydisDecoder decoders[MODE_TOTAL];
 void templates_print_counts(void);
 

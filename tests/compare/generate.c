@@ -802,6 +802,8 @@ static void make_xsave(struct maker *m)
 	bool image;
 	unsigned before = m->seq->count;
 
+	if (m->seq->count > MAX_INSNS - 32)
+		return; /* it must end with the wiping */
 	if (kind == 2 && m->saved)
 		kind = 1; /* what XSAVEOPT leaves out depends on the image loaded last */
 	m->saved = true;

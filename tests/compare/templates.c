@@ -136,10 +136,11 @@ static bool privileged(ZydisMnemonic mnemonic)
 static bool forbidden(const ZydisDecodedInstruction *insn)
 {
 	switch (insn->meta.category) {
+	case ZYDIS_CATEGORY_INTERRUPT:
+		return insn->mnemonic != ZYDIS_MNEMONIC_INTO;
 	case ZYDIS_CATEGORY_SYSCALL:
 	case ZYDIS_CATEGORY_SYSRET:
 	case ZYDIS_CATEGORY_SYSTEM:
-	case ZYDIS_CATEGORY_INTERRUPT:
 	case ZYDIS_CATEGORY_IO:
 	case ZYDIS_CATEGORY_IOSTRINGOP:
 	case ZYDIS_CATEGORY_SEGOP:
@@ -200,6 +201,22 @@ static bool writes_segment(const ZydisDecodedInstruction *insn, enum mode mode)
 		return true; /* FS, GS */
 	return mode != MODE64 && (insn->opcode == 0x07 || insn->opcode == 0x17 ||
 					 insn->opcode == 0x1f);
+}
+
+bool is_kernel_bound(const ZydisDecodedInstruction *insn, enum mode mode)
+{
+	switch (insn->meta.category) {
+	case ZYDIS_CATEGORY_SYSCALL:
+	case ZYDIS_CATEGORY_SYSRET:
+	case ZYDIS_CATEGORY_SYSTEM:
+	case ZYDIS_CATEGORY_INTERRUPT:
+	case ZYDIS_CATEGORY_SEGOP:
+		return !privileged(insn->mnemonic) && insn->mnemonic != ZYDIS_MNEMONIC_INTO;
+	default:
+		return writes_segment(insn, mode) ||
+		       insn->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
+		       insn->attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS);
+	}
 }
 
 enum class classify(const ZydisDecodedInstruction *insn, enum mode mode)
