@@ -475,8 +475,9 @@ u64 rt_exec(struct cpu *cpu, struct site *site)
 			return code_at(engine, site->resume);
 		}
 		cpu->rip += insn->len;
+		/* 16-bit code ends at CS's limit, not at 64 KiB: its branches alone cut EIP short */
 		if (insn->code_size != 8)
-			cpu->rip &= insn->code_size == 2 ? 0xffff : 0xffffffff;
+			cpu->rip = (u32)cpu->rip;
 		break;
 	case OUTCOME_FAULT:
 		cpu_deliver_fault(cpu);

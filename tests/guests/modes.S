@@ -271,6 +271,43 @@ low_end:
 
 	.text
 	.code32
+/* u32 high_16bit(void): 16-bit code above 64 KiB, protected and real; the steps it made. */
+	.global high_16bit
+high_16bit:
+	pushl %ebx
+	pushl %esi
+	xorl %ebx, %ebx
+	ljmp $0x60, $1f
+	.code16
+	/* what C executes, a branch not taken and one of 32 bits all leave EIP as large as it is */
+1:	movl %cr0, %eax
+	incl %ebx
+	andl $~1, %eax
+	movl %eax, %cr0
+	incl %ebx
+	ljmpl $0, $2f
+2:	smsww %ax
+	incl %ebx
+	clc
+	jc 2b
+	calll 3f
+	cpuid
+	movl %esi, %ebx
+	movl %cr0, %eax
+	orl $1, %eax
+	movl %eax, %cr0
+	ljmpl $0x08, $4f
+3:	incl %ebx
+	movl %ebx, %esi
+	retl
+	.code32
+4:	movl $0x10, %eax
+	movl %eax, %ss
+	movl %ebx, %eax
+	popl %esi
+	popl %ebx
+	ret
+
 /* u32 long_mode(u32 cr3): to 64-bit mode, some 64-bit work, compatibility mode, and back. */
 	.global long_mode
 long_mode:

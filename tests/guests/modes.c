@@ -4,6 +4,7 @@
 
 void real_mode(void);
 u32 long_mode(u32 cr3);
+u32 high_16bit(void);
 extern u8 low_start[], low_end[];
 extern u32 at_the_divide, at_the_access, at_after_int60, at_v86;
 
@@ -210,8 +211,16 @@ static void long_trips(void)
 	check_equal(guest_try("movl %0, %%cr0", : : "r"((u32)(read_cr0() | BIT(29)))), VEC_GP, "CR0.NW without CD");
 }
 
+/* EIP has 32 bits in 16-bit code too, where CS's limit lets it: APM2 1.2.4, 4.5.3. */
+static void above_64k(void)
+{
+	guest_gdt[0x60 / 8] = guest_descriptor(0, 0xfffff, 0x89b);
+	check_equal(high_16bit(), 4, "16-bit code above 64 KiB");
+}
+
 void guest_main(void)
 {
+	above_64k();
 	copy_low();
 	real();
 	virtual8086();
