@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a PC's firmware leaves behind for an operating system that asks it nothing: ACPI's tables,
- * the BIOS data area, and the state of chips and MTRRs. There is no firmware to be called.
+ * the BIOS data area, and the state of chips, MTRRs and FPU. There is no firmware to be called.
  */
 #include "board/board.h"
 
@@ -64,8 +64,10 @@ void firmware_leave_interrupts(struct board *b)
 
 void firmware_leave(struct board *b, const struct acpi_layout *layout)
 {
-	for (unsigned i = 0; i < b->config->cpus; i++)
+	for (unsigned i = 0; i < b->config->cpus; i++) {
 		set_mtrrs(b->host.cpus[i]);
+		cpu_fpu_init(b->host.cpus[i]);
+	}
 	put_bios_data(b->host.ram->host);
 	acpi_put_tables(b->host.ram->host + BOARD_FIRMWARE, layout);
 }

@@ -429,6 +429,8 @@ int cpu_fpu_new(struct cpu *cpu);
 void cpu_fpu_free(struct cpu *cpu);
 /* Power-up state of the FPU, APM2 table 14-1; INIT leaves it alone. */
 void cpu_fpu_reset(struct cpu *cpu);
+/* And then FNINIT, as firmware does: all exceptions masked, all registers empty. */
+void cpu_fpu_init(struct cpu *cpu);
 
 /* ---- what the vCPU needs of the machine it is in; machine/ defines them, see machine.h ---- */
 void machine_lock(struct machine *machine);

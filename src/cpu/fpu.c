@@ -88,6 +88,15 @@ void cpu_fpu_reset(struct cpu *cpu)
 	cpu->fpu_fip = cpu->fpu_fdp = cpu->fpu_fop = 0;
 }
 
+void cpu_fpu_init(struct cpu *cpu)
+{
+	const u16 fcw = FCW_INIT;
+
+	cpu_fpu_reset(cpu);
+	copy_bytes(cpu->fpu_area + FX_FCW, &fcw, sizeof(fcw));
+	cpu->fpu_area[FX_FTW] = 0;
+}
+
 int exec_XGETBV(struct cpu *cpu, const struct insn *insn)
 {
 	u32 index = cpu->gpr[RCX], low, high;

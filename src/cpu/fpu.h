@@ -35,6 +35,7 @@
 #define XCOMP_COMPACTED BIT(63)
 
 #define MXCSR_RESET 0x1f80
+#define FCW_INIT 0x37f /* by FNINIT, APM3 */
 
 static inline u8 *fpu_bounce(const struct cpu *cpu)
 {

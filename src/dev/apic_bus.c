@@ -140,8 +140,9 @@ void lapic_send(struct lapic *lapic)
 	case 0:
 		broadcast(bus, &message);
 		break;
-	case 1: /* self: fixed only, SDM3 table 11-3 */
-		if (message.mode == MODE_FIXED)
+	case 1:
+		/* self: SDM3 table 11-3 has fixed ones only, but guests written on KVM send NMIs too */
+		if (message.mode == MODE_FIXED || message.mode == MODE_NMI)
 			deliver(lapic, &message);
 		break;
 	default: /* all, including (2) or without self */

@@ -333,6 +333,10 @@ static void multiboot_loads(void **state)
 	assert_string_equal((char *)f->ram + get(entry + 8, 4), "file_name a=b c");
 	assert_int_equal(get(info + 44, 4), f->map.count * 24);
 	assert_int_equal(get(f->ram + get(info + 48, 4), 4), 20);
+
+	f->source.append = ""; /* no trailing space: some kernels would see an empty word */
+	assert_int_equal(boot_load(&f->boot), 0);
+	assert_string_equal((char *)f->ram + get(info + 16, 4), "file_name");
 }
 
 static void multiboot_by_addresses(void **state)

@@ -265,6 +265,11 @@ static void test_ipi_xapic(void **state)
 	assert_int_equal(pins[0].nmi, 2);
 	assert_int_equal(pins[1].nmi, 3);
 	assert_int_equal(pins[2].nmi, 3);
+	/* Itself: NMI is let pass, INIT is not */
+	ipi(0, 0x44400);
+	ipi(0, 0x44500);
+	assert_int_equal(pins[0].nmi, 3);
+	assert_int_equal(pins[0].init, 0);
 	/* Nobody there */
 	ipi(9, 0x4061);
 	assert_false(pins[0].intr);
