@@ -32,8 +32,8 @@ start=$EPOCHREALTIME
 since() { awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f", to - from }'; }
 passed() { printf '%s%6s s%s  ' "$dim" "$(since "$start")" "$plain"; }
 
-command=("$root/build/nestbox" run --kernel "$kernel/vmlinuz" --initrd "$initrd" --memory 1G
-	--nested-hw-virt amd --append "console=ttyS0 quiet panic=-1 demo")
+command=("$root/build/nestbox" run --engine soft --kernel "$kernel/vmlinuz" --initrd "$initrd"
+	--memory 1G --nested-hw-virt amd --append "console=ttyS0 quiet panic=-1 demo")
 passed
 echo "nestbox run --kernel vmlinuz --initrd l1.cpio --memory 1G --nested-hw-virt amd"
 while IFS= read -r line; do

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 
+#define CPUS_MAX 64
 #define CODE_CACHE_MIN (4 * MIB)
 #define CODE_CACHE_MAX (1 * GIB)
 #define MEMORY_DEFAULT (512 * MIB)
@@ -87,8 +88,8 @@ static int set_cpus(struct run_options *o, const char *value)
 
 	if (value[0] < '0' || value[0] > '9' || *end || n == 0)
 		return fail(o, "--cpus %.100s: is no number of CPUs; give 1", value);
-	if (n > 1)
-		return fail(o, "--cpus %.100s: more than one CPU is not there yet; give 1", value);
+	if (n > CPUS_MAX)
+		return fail(o, "--cpus %.100s: is too many; give at most %d", value, CPUS_MAX);
 	o->board.cpus = n;
 	return 0;
 }
@@ -267,7 +268,7 @@ static const struct option {
 	{ "--append", "TEXT", "command line of the kernel", set_append },
 	{ "--module", "FILE[,ARGS]", "module of a multiboot or PVH kernel; repeatable", set_module },
 	{ "--memory", "SIZE", "guest memory, such as 512M (the default) or 4G", set_memory },
-	{ "--cpus", "N", "number of CPUs; only 1 for now", set_cpus },
+	{ "--cpus", "N", "number of CPUs; with the soft engine only 1", set_cpus },
 	{ "--nested-hw-virt", "off|amd|intel", "virtualization unit of the guest's CPU; off by default",
 		set_nested },
 	{ "--engine", "auto|soft|kvm", "what runs the guest: /dev/kvm, or nestbox alone; auto takes kvm "

@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <sys/resource.h>
 
+#include "kvm/kvm.h"
+#include "machine/engines.h"
 #include "machine/machine.h"
 #include "virt/svm.h"
 
@@ -18,11 +20,24 @@ static void count(const char *what, u64 n)
 	fprintf(stderr, "  %-24s%12llu\n", what, (unsigned long long)n);
 }
 
-static void print_cpu(const struct cpu *cpu)
+/* Exits to nestbox, by KVM's reasons */
+static void print_kvm_cpu(const struct cpu *cpu)
+{
+	for (unsigned reason = 0; reason < STAT_EXIT_REASONS; reason++) {
+		const char *name = kvm_stat_name(reason);
+		char text[40];
+
+		if (!cpu->stats.exits[1][reason])
+			continue;
+		snprintf(text, sizeof(text), "exits %02x %s", reason, name ? name : "?");
+		count(text, cpu->stats.exits[1][reason]);
+	}
+}
+
+static void print_soft_cpu(const struct cpu *cpu)
 {
 	const struct cpu_stats *s = &cpu->stats;
 
-	fprintf(stderr, "cpu %u\n", cpu->id);
 	count("instructions translated", s->insns_translated);
 	count("blocks", s->blocks);
 	count("TLB fills", s->tlb_fills);
@@ -50,8 +65,13 @@ void stats_print(const struct machine *machine)
 {
 	struct rusage usage;
 
-	for (unsigned i = 0; i < machine->cpu_count; i++)
-		print_cpu(machine->cpus[i]);
+	for (unsigned i = 0; i < machine->cpu_count; i++) {
+		fprintf(stderr, "cpu %u, engine %s\n", i, machine->engine->name);
+		if (machine->kvm)
+			print_kvm_cpu(machine->cpus[i]);
+		else
+			print_soft_cpu(machine->cpus[i]);
+	}
 	getrusage(RUSAGE_SELF, &usage);
 	fprintf(stderr, "seconds run               %12.3f\n",
 		seconds(machine->end_ns - machine->ready_ns));

@@ -12,6 +12,9 @@ static bool soft_can(const struct machine_config *config, char note[MACHINE_PROB
 	if (config->nested == NESTED_INTEL)
 		snprintf(note, MACHINE_PROBLEM_LEN, "--nested-hw-virt intel: Nested VT-x is not "
 			"there yet in the soft engine; give amd or off");
+	else if (config->board->cpus > 1)
+		snprintf(note, MACHINE_PROBLEM_LEN, "--cpus %u: more than one CPU is not there yet in "
+			"the soft engine; give 1", config->board->cpus);
 	else
 		return true;
 	return false;

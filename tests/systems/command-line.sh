@@ -49,9 +49,9 @@ wrong --memory . run --kernel "$guest" --memory 0
 wrong --memory . run --kernel "$guest" --memory 99999999999999999999
 wrong --memory . run --kernel "$guest" --memory 60T
 wrong --memory host run --kernel "$guest" --memory 40T
-wrong --cpus 'not there yet' run --kernel "$guest" --cpus 2
+wrong --cpus 'not there yet' run --kernel "$guest" --cpus 2 --engine soft
 wrong --cpus . run --kernel "$guest" --cpus none
-wrong --nested-hw-virt 'not there yet' run --kernel "$guest" --nested-hw-virt intel
+wrong --nested-hw-virt 'not there yet' run --kernel "$guest" --nested-hw-virt intel --engine soft
 wrong --nested-hw-virt amd run --kernel "$guest" --nested-hw-virt yes
 wrong --engine kvm run --kernel "$guest" --engine tcg
 wrong --disk 'no such file' run --kernel "$guest" --disk "$dir/absent"

@@ -29,7 +29,7 @@ fi
 for system in docker linux-5.10; do
 	status=0
 	timeout 120 "${inside[@]}" "$dir/confine" $system \
-		"$nestbox" run --kernel "$vmlinuz" --initrd "$initrd" --net user --rng on \
+		"$nestbox" run --engine soft --kernel "$vmlinuz" --initrd "$initrd" --net user --rng on \
 		--nested-hw-virt amd --append "console=ttyS0 quiet marker=L1" \
 		</dev/null >"$log" 2>&1 || status=$?
 	expect 'L1: user space after' "no user space ($system)"

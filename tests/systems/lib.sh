@@ -48,12 +48,12 @@ skip() {
 	exit 77
 }
 
-# Starts a machine in the background; what it and nestbox print goes to $log. Sets pid. What is
-# written to file descriptor 7 goes to the serial port.
+# Starts a machine in the background, on the soft engine unless another is named; what it and
+# nestbox print goes to $log. Sets pid. What is written to file descriptor 7 goes to the serial port.
 start() {
 	[ -p "$dir/in" ] || mkfifo "$dir/in"
 	exec 7<>"$dir/in"
-	"$nestbox" run "$@" <"$dir/in" >"$log" 2>&1 7>&- &
+	"$nestbox" run --engine soft "$@" <"$dir/in" >"$log" 2>&1 7>&- &
 	pid=$!
 	started+=("$pid")
 }

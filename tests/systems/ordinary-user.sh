@@ -16,7 +16,7 @@ install -m 644 "$initrd" "$dir/initrd"
 status=0
 timeout 120 setpriv "${change[@]}" --no-new-privs --inh-caps=-all --bounding-set=-all \
 	sh -c 'grep -E "^(Uid|CapEff|NoNewPrivs)" /proc/self/status; exec "$@"' sh \
-	"$dir/nestbox" run --kernel "$dir/vmlinuz" --initrd "$dir/initrd" --net user --rng on \
+	"$dir/nestbox" run --engine soft --kernel "$dir/vmlinuz" --initrd "$dir/initrd" --net user --rng on \
 	--nested-hw-virt amd --append "console=ttyS0 quiet marker=L1" </dev/null >"$log" 2>&1 ||
 	status=$?
 expect 'CapEff:.0000000000000000' "it still has capabilities"

@@ -98,6 +98,7 @@ static void values(void **state)
 	accepted("--memory", "2M");
 	accepted("--memory", "8G");
 	accepted("--cpus", "1");
+	accepted("--cpus", "64");
 	accepted("--nested-hw-virt", "off");
 	accepted("--nested-hw-virt", "amd");
 	accepted("--nested-hw-virt", "intel");
@@ -122,7 +123,7 @@ static void values(void **state)
 	refused("--memory", "4194305");
 	refused("--memory", "99999T");
 	refused("--memory", "99999999999T");
-	refused("--cpus", "2");
+	refused("--cpus", "65");
 	refused("--cpus", "0");
 	refused("--cpus", "one");
 	refused("--nested-hw-virt", "yes");
