@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "cpu_rig.h"
+#include "machine/engines.h"
 
 #define RAM_SIZE (1 * MIB)
 
@@ -75,6 +76,7 @@ int rig_setup(void **state)
 	    tlb_init(&cpu))
 		return -1;
 	rig->cpu = cpu;
+	rig->machine.engine = &soft_engine; /* who is kicked */
 	rig->machine.cpus[0] = cpu;
 	cpu->machine = &rig->machine;
 	cpu->memory = rig->machine.memory;
