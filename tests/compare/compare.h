@@ -117,6 +117,7 @@ struct result {
 struct batch {
 	u8 code[CODE_SIZE];       /* first, so that it is mapped in whole pages */
 	u8 data[DATA_PAGES * PAGE_SIZE];
+	u8 pristine[CODE_SIZE];   /* the code as made: sequences may have stored to theirs */
 	unsigned count;
 	unsigned done;            /* native: how many have run */
 	u8 pool[POOL_SIZE];
@@ -193,7 +194,7 @@ void host_ask(struct options *options);
 /* ---- soft.c ---- */
 struct soft;
 struct soft *soft_start(const struct batch *batch);
-/* New code is about to be in the batch: forget translations, copy it into guest RAM. */
+/* The batch's code, as made, goes into guest RAM; translations are forgotten. */
 void soft_load(struct soft *soft, const struct batch *batch);
 void soft_run(struct soft *soft, const struct sequence *sequence, const u8 *pool,
 	struct result *result);

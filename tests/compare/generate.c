@@ -804,6 +804,8 @@ static void make_xsave(struct maker *m)
 
 	if (m->seq->count > MAX_INSNS - 32)
 		return; /* it must end with the wiping */
+	if (m->seq->count > MAX_INSNS - 22)
+		return;
 	if (kind == 2 && m->saved)
 		kind = 1; /* what XSAVEOPT leaves out depends on the image loaded last */
 	m->saved = true;

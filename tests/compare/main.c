@@ -131,7 +131,7 @@ static _Noreturn void work(struct worker *worker)
 			worker->at = worker->next + i;
 			sequence_generate(seq, &options, seed_of(worker->at));
 			sequence_layout(seq, code_at);
-			sequence_emit(seq, batch->code + code_at);
+			sequence_emit(seq, batch->pristine + code_at);
 			code_at += seq->code_len;
 		}
 		if (soft)
@@ -144,8 +144,12 @@ static _Noreturn void work(struct worker *worker)
 			worker->at = worker->next + i;
 			worker->moved = now();
 			count_result(seq, &expected->state);
-			if (!soft || expected->state.vector == VECTOR_TIMEOUT)
+			if (!soft)
 				continue;
+			if (expected->state.vector == VECTOR_TIMEOUT) {
+				soft_load(soft, batch);
+				continue;
+			}
 			soft_run(soft, seq, batch->pool, &result);
 			if (results_differ(seq, expected, &result, &options, batch->code, text,
 				    sizeof(text)))
@@ -250,7 +254,7 @@ static enum verdict evaluate(const struct sequence *seq)
 			_exit(3);
 		batch->count = 1;
 		batch->sequences[0] = control->candidate;
-		sequence_emit(&batch->sequences[0], batch->code + control->candidate.code_at);
+		sequence_emit(&batch->sequences[0], batch->pristine + control->candidate.code_at);
 		soft_load(soft, batch);
 		native_run(native);
 		strcpy(control->text, "  the engine died or hung\n");

@@ -125,6 +125,9 @@ static void capture(struct batch *batch, const ucontext_t *uc, int sig)
 	result->state.vector = sig == SIGPROF ? VECTOR_TIMEOUT : (u32)gregs[REG_TRAPNO];
 	result->state.error = (u32)gregs[REG_ERR];
 	result->state.cr2 = (u64)gregs[REG_CR2];
+	/* the engine does not run what does not end: no store of it may be left */
+	if (sig == SIGPROF)
+		memcpy(batch->code, batch->pristine, CODE_SIZE);
 	memcpy(&size, fp + 464 + 16, 4); /* struct _fpx_sw_bytes.xstate_size */
 	memset(result->state.xsave, 0, XSAVE_SIZE);
 	memcpy(result->state.xsave, fp, MIN(size, (u32)XSAVE_SIZE));
@@ -270,6 +273,7 @@ void native_run(struct native *native)
 	char byte = 0;
 
 	batch->done = 0;
+	memcpy(batch->code, batch->pristine, CODE_SIZE);
 	while (batch->done < batch->count) {
 		struct pollfd pollfd = { .fd = native->done[0], .events = POLLIN };
 
@@ -278,6 +282,7 @@ void native_run(struct native *native)
 			continue;
 		/* a wild store hit something that the child needs */
 		reap(native);
+		memcpy(batch->code, batch->pristine, CODE_SIZE);
 		if (batch->done < batch->count)
 			batch->native[batch->done++].state.vector = VECTOR_TIMEOUT;
 		spawn(native);

@@ -190,7 +190,7 @@ fail:
 
 void soft_load(struct soft *soft, const struct batch *batch)
 {
-	memcpy(soft->machine.ram.host + PHYS_CODE, batch->code, CODE_SIZE);
+	memcpy(soft->machine.ram.host + PHYS_CODE, batch->pristine, CODE_SIZE);
 	engine_flush(soft->engine);
 }
 
