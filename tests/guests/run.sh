@@ -11,7 +11,7 @@ if [ "$vmm" = tcg ]; then
 		-serial stdio -no-reboot -device isa-debug-exit,iobase=0xf4 -kernel "$image" \
 		-append tcg "$@" </dev/null
 else
-	timeout 100 "$vmm" run --kernel "$image" --memory 128M --debug-exit --no-reboot \
+	timeout 100 "$vmm" run --engine soft --kernel "$image" --memory 128M --debug-exit --no-reboot \
 		--serial stdio "$@" </dev/null
 fi
 status=$?
