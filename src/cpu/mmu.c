@@ -8,10 +8,11 @@
  * anew where another CPU was faster. In long mode a context remembers which table a walk ended in
  * (struct walk_hint), so that most walks read one entry; invalidations drop it with the TLB.
  *
- * Not modelled: 5-level paging, protection keys, memory types (RAM is write-back), bit 8 of upper
- * entries, which AMD reserves and Intel ignores (ignored). Tables outside RAM read as all ones.
+ * Not modelled: 5-level paging, protection keys, memory types (RAM is write-back). Bit 8 of a PDPE
+ * or PDE that names a table is ignored. Tables outside RAM read as all ones.
  */
 #include "base/log.h"
+#include "cpu/handlers.h"
 #include "cpu/tlb.h"
 
 /* Entries, APM2 5.3 */
@@ -31,6 +32,7 @@ struct paging {
 	enum form form;
 	u64 root;
 	u64 reserved;       /* in every entry: above the physical width, NX where it is off */
+	u64 top_reserved;   /* FORM_LONG: in PML4 entries besides */
 	bool pse;           /* FORM_LEGACY: 4 MiB pages */
 	bool pdptes_loaded; /* FORM_PAE: the first level is cpu->pdpte */
 	bool second;        /* this is the second stage */
@@ -197,7 +199,8 @@ static enum walk_end walk_wide(struct cpu *cpu, const struct paging *paging, u64
 		entry = step->value;
 		if (!(entry & PTE_P))
 			return WALK_ABSENT;
-		if (unlikely(entry & paging->reserved))
+		if (unlikely(entry & (level == 4 ? paging->reserved | paging->top_reserved :
+						   paging->reserved)))
 			return WALK_RESERVED;
 		all &= entry;
 		nx |= entry;
@@ -337,6 +340,8 @@ static inline void paging_form(struct cpu *cpu, struct paging *paging, u64 cr4, 
 	paging->reserved = MASK(51, 12) & ~(BIT(cpu->phys_bits) - 1);
 	if (efer & EFER_LMA) {
 		paging->form = FORM_LONG;
+		/* AMD reserves bit 8 of a PML4E, APM2 5.3.3; Intel ignores it */
+		paging->top_reserved = cpu_is_intel(cpu) ? 0 : PTE_G;
 	} else if (cr4 & CR4_PAE) {
 		paging->form = FORM_PAE;
 		paging->reserved |= MASK(62, 52);

@@ -4,7 +4,7 @@
  * APM2 appendix A, SDM4, and the processor manuals for the C001xxxxh ones.
  *
  * MTRRs and PAT are kept and checked but change nothing: RAM is write-back. There are no machine
- * check banks and no performance counters. The virtualization unit answers for its own MSRs, the
+ * check banks, and performance counters do not count. The virtualization unit answers for its own MSRs, the
  * local APIC for its.
  */
 #include "base/log.h"
@@ -312,7 +312,7 @@ static const struct msr_row msr_table[] = {
 	CANONICAL(MSR_SYSENTER_EIP, sysenter_eip),
 	READ_ONLY(MSR_MCG_CAP, ANY, 0), /* no banks */
 	VALUE(MSR_MCG_STATUS, ANY, 0),
-	FIELD(MSR_MISC_ENABLE, INTEL, misc_enable, ~0ull),
+	FIELD(MSR_MISC_ENABLE, ANY, misc_enable, ~0ull), /* AMD has none, but KVM shows it to all */
 	CALL(MSR_DEBUGCTL, read_debugctl, write_debugctl),
 	FIELD_RO(MSR_LASTBRANCHFROMIP, last_branch_from),
 	FIELD_RO(MSR_LASTBRANCHTOIP, last_branch_to),
@@ -336,6 +336,11 @@ static const struct msr_row msr_table[] = {
 	CALLS(MSR_FS_BASE, MSR_GS_BASE, read_segment_base, write_segment_base),
 	CANONICAL(MSR_KERNEL_GS_BASE, kernel_gs_base),
 	CALL(MSR_TSC_AUX, read_tsc_aux, write_tsc_aux),
+	/*
+	 * PERFEVTSEL and PERFCTR: what looks for them must not fault; that they do not keep a value
+	 * tells an OS that nothing is counted.
+	 */
+	{ MSR_K7_EVNTSEL0, MSR_K7_EVNTSEL0 + 7, MSR_VALUE, AMD, 0, 0, NULL, NULL },
 	FIELD(MSR_SYSCFG, AMD, syscfg, ~0ull),
 	FIELD(MSR_HWCR, AMD, hwcr, ~0ull),
 	{ 0xc0010016, 0xc001001f, MSR_VALUE, AMD, 0, 0, NULL, NULL }, /* IORRs, TOP_MEM, NB_CFG */

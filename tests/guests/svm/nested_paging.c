@@ -111,6 +111,9 @@ static void permissions(void)
 		*probe_entry(level) = 0;
 		final_fault(read_probe, U, "read under an absent table");
 	}
+	prepare(RWU);
+	*probe_entry(4) |= PTE_G;
+	final_fault(read_probe, P | U | RSV, "bit 8 of a PML4E");
 	/* a frame pushed for an event: EXITINTINFO names the event */
 	prepare(0);
 	vmcb->rsp = PROBE + 0x800;

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Model-specific registers: values kept, reserved bits, addresses, ones that do not exist. APM2
+ * appendix A, 7.7, 7.8; run as an AMD CPU.
+ */
+#include "guest.h"
+
+static unsigned read_trap(u32 msr)
+{
+	return guest_try("rdmsr", : : "c"(msr) : "rax", "rdx");
+}
+
+static unsigned write_trap(u32 msr, u64 value)
+{
+	return guest_try("wrmsr", : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)));
+}
+
+/* Takes the values and gives them back. */
+static void keeps(u32 msr, u64 first, u64 second)
+{
+	u64 before = rdmsr(msr);
+
+	check_equal(write_trap(msr, first), NO_TRAP, "MSR %x: write", msr);
+	check_equal(rdmsr(msr), first, "MSR %x", msr);
+	check_equal(write_trap(msr, second), NO_TRAP, "MSR %x: write", msr);
+	check_equal(rdmsr(msr), second, "MSR %x", msr);
+	wrmsr(msr, before);
+}
+
+/* An address: canonical or #GP. */
+static void is_address(u32 msr)
+{
+	keeps(msr, 0x123456789abc, 0xffff800012345678);
+	check_equal(write_trap(msr, BIT(47)), VEC_GP, "MSR %x: not canonical", msr);
+}
+
+static void addresses(void)
+{
+	is_address(MSR_FS_BASE);
+	is_address(MSR_GS_BASE);
+	is_address(MSR_KERNEL_GS_BASE);
+	is_address(MSR_LSTAR);
+	is_address(MSR_CSTAR);
+}
+
+static void memory_types(void)
+{
+	keeps(0x277, 0x0007040600070406, 0x0107040500070406);
+	check_equal(write_trap(0x277, 2), VEC_GP, "PAT: type 2");
+	check_equal(write_trap(0x277, 8ull << 56), VEC_GP, "PAT: type 8");
+	keeps(0x200, 0x80000006, 0);
+	check_equal(write_trap(0x200, 2), VEC_GP, "MTRR: type 2");
+	keeps(0x250, 0x0606060606060606, 0);
+	check_equal(write_trap(0x250, 3), VEC_GP, "fixed MTRR: type 3");
+	keeps(0x2ff, 0xc06, 0xc00);
+	check_equal(write_trap(0x2ff, BIT(12)), VEC_GP, "MTRRdefType: reserved bits");
+}
+
+static void others(void)
+{
+	keeps(MSR_STAR, 0x0123456789abcdef, 0);
+	keeps(MSR_SFMASK, 0xffffffff, 0);
+	keeps(0x174, 0x1234, 8);
+	/* of Intel, but KVM has it always */
+	keeps(0x1a0, 0x400c50809, rdmsr(0x1a0));
+	keeps(0x1d9, 2, 0);
+	check_equal(write_trap(0x1d9, BIT(6)), VEC_GP, "DEBUGCTL: reserved bits");
+	check_equal(write_trap(MSR_EFER, rdmsr(MSR_EFER) | BIT(1)), VEC_GP, "EFER: reserved bits");
+	for (u32 msr = 0x1db; msr <= 0x1de; msr++)
+		check_equal(read_trap(msr), NO_TRAP, "MSR %x", msr);
+	/* counters that do not count, and say so by not keeping what is written */
+	for (u32 msr = 0xc0010000; msr <= 0xc0010007; msr++) {
+		check_equal(write_trap(msr, 0x1234), NO_TRAP, "MSR %x: write", msr);
+		check_equal(rdmsr(msr), 0, "MSR %x", msr);
+	}
+	check_equal(read_trap(0xdeadbeef), VEC_GP, "an MSR that is none");
+	check_equal(write_trap(0xdeadbeef, 0), VEC_GP, "write of one");
+	check_equal(read_trap(0x3a), VEC_GP, "FEATURE_CONTROL is Intel's");
+}
+
+static u64 at_user(u64 msr)
+{
+	return read_trap((u32)msr);
+}
+
+void guest_main(void)
+{
+	if (guest_tcg_wrong("MSRs"))
+		return;
+	addresses();
+	memory_types();
+	others();
+	check_equal(guest_user(at_user, MSR_STAR), VEC_GP, "RDMSR at CPL 3");
+}
