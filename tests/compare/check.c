@@ -251,7 +251,9 @@ bool results_differ(const struct sequence *seq, const struct result *native,
 	if ((a->vector != VEC_BP && depends_on_kernel(seq, code, a->rip)) ||
 		(b->vector != VEC_BP && depends_on_kernel(seq, code, b->rip)))
 		return false;
-	differ(&text, "vector", a->vector, b->vector);
+	if (a->vector != b->vector)
+		say(&text, "  ended at %llx by vector %u on the host, %u in the engine\n",
+			(unsigned long long)a->rip, a->vector, b->vector);
 	differ(&text, "rip", a->rip, b->rip);
 	if (a->vector == b->vector && a->vector == VEC_PF) {
 		u64 byte = is_image(mnemonic_at(seq, code, a->rip)) ? PAGE_MASK : ~0ull;

@@ -125,6 +125,8 @@ static _Noreturn void work(struct worker *worker)
 		unsigned i;
 
 		batch->count = (unsigned)MIN((u64)BATCH, worker->end - worker->next);
+		/* nothing of earlier batches: wild jumps must find the same whatever ran before */
+		memset(batch->pristine, 0xcc, CODE_SIZE);
 		for (i = 0; i < batch->count; i++) {
 			struct sequence *seq = &batch->sequences[i];
 
@@ -253,6 +255,7 @@ static enum verdict evaluate(const struct sequence *seq)
 		if (!freopen("/dev/null", "w", stderr))
 			_exit(3);
 		batch->count = 1;
+		memset(batch->pristine, 0xcc, CODE_SIZE);
 		batch->sequences[0] = control->candidate;
 		sequence_emit(&batch->sequences[0], batch->pristine + control->candidate.code_at);
 		soft_load(soft, batch);
