@@ -63,6 +63,8 @@ struct layout {
 extern const struct layout layouts[MODE_TOTAL];
 #define SEGMENT_BASE16 0x30000000u /* DS, ES, SS of MODE16; CS starts with the code area */
 
+#define GS_BASE 0x7531864ull /* of 64-bit mode; FS belongs to the child's libc */
+
 /* ---- a sequence ---- */
 #define MAX_INSNS 40
 #define NO_TARGET 0xff

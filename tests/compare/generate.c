@@ -242,6 +242,7 @@ struct operand {
 	bool rip;
 	u64 rip_target;
 	bool address67;
+	bool gs;
 };
 
 static void pick_operand16(struct maker *m, struct operand *op, u64 target)
@@ -284,6 +285,10 @@ static void pick_operand(struct maker *m, struct operand *op, unsigned size, boo
 		op->address67 = !vsib && rng_percent(rng, 12);
 	else
 		op->address67 = rng_percent(rng, 3);
+	if (m->seq->mode == MODE64 && rng_percent(rng, 8)) {
+		op->gs = true;
+		target -= GS_BASE;
+	}
 	if ((m->seq->mode == MODE16) != op->address67 && m->seq->mode != MODE64) {
 		pick_operand16(m, op, m->seq->mode == MODE16 ? target : rng_below(rng, 0x10000));
 		return;
@@ -472,6 +477,8 @@ static unsigned encode(struct maker *m, const struct template *t, const struct o
 		r = rng_next(fields) & 1;
 	if (op && op->address67)
 		bytes[n++] = 0x67;
+	if (op && op->gs)
+		bytes[n++] = 0x65;
 	if (!plain && rng_percent(fields, 4)) {
 		/* ES, CS, SS, DS: no meaning in 64-bit mode; elsewhere the same base */
 		static const u8 segments[] = { 0x26, 0x2e, 0x36, 0x3e };

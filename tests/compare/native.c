@@ -10,6 +10,7 @@
  */
 #include "compare.h"
 #include <asm/ldt.h>
+#include <asm/prctl.h>
 #include <cpuid.h>
 #include <errno.h>
 #include <poll.h>
@@ -103,6 +104,8 @@ static void map_child(struct native *native)
 				die("mapping of the data area");
 		}
 	}
+	if (syscall(SYS_arch_prctl, ARCH_SET_GS, GS_BASE))
+		die("GS base");
 	add_ldt(LDT_CODE16, (u32)layouts[MODE16].code, true);
 	add_ldt(LDT_DATA16, SEGMENT_BASE16, false);
 }

@@ -214,6 +214,7 @@ static void enter_mode(struct cpu *cpu, enum mode mode)
 			if (i != CS)
 				set_segment(&cpu->seg[i], i < FS ? 0x2b : 0, 0, ~0u,
 					data | SEG_DB | SEG_G);
+		cpu->seg[GS].base = GS_BASE;
 		break;
 	case MODE32:
 		set_segment(&cpu->seg[CS], 0x23, 0, ~0u, code | SEG_DB | SEG_G);
