@@ -4,10 +4,25 @@
  * name, RSP included, so nothing is ever pushed while translated code runs: registers are saved
  * to struct cpu through gs:, and C runs on the stack that engine_enter() came from. R10 and R11
  * are the translator's; the guest's own always live in struct cpu.
+ *
+ * With the address sanitizer nobody can say what C does to vector registers: the guest's are put
+ * away before all of it.
  */
 #include "translate/entry.h"
 
 	.text
+
+	/* RDI, R10 and R11 stay */
+	.macro PARK_FPU
+#ifdef __SANITIZE_ADDRESS__
+	pushq %r10
+	pushq %r11
+	call cpu_park_fpu
+	popq %r11
+	popq %r10
+	movq %gs:CPU_SELF, %rdi
+#endif
+	.endm
 
 	.macro SAVE_GUEST
 	movq %rax, %gs:CPU_GPR+0
@@ -26,6 +41,7 @@
 	movq %r15, %gs:CPU_GPR+120
 	movq %gs:CPU_SELF, %rdi
 	movq %gs:CPU_HOST_RSP, %rsp
+	PARK_FPU
 	.endm
 
 	.globl engine_enter
@@ -44,6 +60,14 @@ resume:
 	/* RAX: where to go on; 0: back to engine_enter's caller */
 	testq %rax, %rax
 	jz 1f
+#ifdef __SANITIZE_ADDRESS__
+	pushq %rax
+	subq $8, %rsp
+	movq %gs:CPU_SELF, %rdi
+	call cpu_unpark_fpu
+	addq $8, %rsp
+	popq %rax
+#endif
 	movq %rax, %gs:CPU_SCRATCH+8
 	movq %gs:CPU_SCRATCH, %r11
 	movq %gs:CPU_GPR+0, %rax
@@ -127,6 +151,7 @@ engine_branch:
 engine_native_fault:
 	movq %gs:CPU_SELF, %rdi
 	movq %gs:CPU_HOST_RSP, %rsp
+	PARK_FPU
 	call rt_native_fault
 	jmp resume
 
