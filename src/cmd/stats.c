@@ -17,7 +17,7 @@ static double seconds(u64 ns)
 
 static void count(const char *what, u64 n)
 {
-	fprintf(stderr, "  %-24s%12llu\n", what, (unsigned long long)n);
+	fprintf(stderr, "  %-32s%12llu\n", what, (unsigned long long)n);
 }
 
 /* Exits to nestbox, by KVM's reasons */
@@ -34,6 +34,31 @@ static void print_kvm_cpu(const struct cpu *cpu)
 	}
 }
 
+/*
+ * Exits of L2 to L1. What is deeper exits to L2 by way of L1, which the exits of L2's own VMRUN
+ * count.
+ */
+static void print_svm_exits(unsigned slot, u64 n)
+{
+	const char *name = svm_stat_name(slot);
+	char text[48];
+
+	if (slot < SVM_EXIT_EXCEPTION)
+		snprintf(text, sizeof(text), "exits L2 to L1 %s %u", name, slot & 15);
+	else if (slot < SVM_EXIT_INTR)
+		snprintf(text, sizeof(text), "exits L2 to L1 %s %u", name, slot & 31);
+	else
+		snprintf(text, sizeof(text), "exits L2 to L1 %s", name ? name : "?");
+	count(text, n);
+}
+
+static void time_spent(const char *where, const struct cpu *cpu, unsigned level)
+{
+	double hz = cpuid_tsc_khz(cpu->cpuid) * 1e3;
+
+	fprintf(stderr, "  seconds %-24s%12.3f\n", where, cpu->stats.level_ticks[level] / hz);
+}
+
 static void print_soft_cpu(const struct cpu *cpu)
 {
 	const struct cpu_stats *s = &cpu->stats;
@@ -45,20 +70,13 @@ static void print_soft_cpu(const struct cpu *cpu)
 	count("indirect jump misses", s->jump_misses);
 	count("slow accesses", s->slow_accesses);
 	count("interrupts delivered", s->irqs);
-	for (unsigned slot = 0; slot < STAT_EXIT_REASONS; slot++) {
-		const char *name = svm_stat_name(slot);
-		char text[40];
-
-		if (!s->exits[0][slot])
-			continue;
-		/* The code tells which register or vector it was */
-		snprintf(text, sizeof(text), "exits %02x %s", slot, name ? name : "?");
-		count(text, s->exits[0][slot]);
-	}
-	for (unsigned level = 0; level < ARRAY_SIZE(s->level_ns); level++)
-		if (s->level_ns[level])
-			fprintf(stderr, "  seconds in L%u           %12.3f\n", level + 1,
-				seconds(s->level_ns[level]));
+	for (unsigned slot = 0; slot < STAT_EXIT_REASONS; slot++)
+		if (s->exits[0][slot])
+			print_svm_exits(slot, s->exits[0][slot]);
+	time_spent("in L1", cpu, LEVEL_HOST);
+	if (s->level_ticks[LEVEL_GUEST])
+		time_spent("in L2 and deeper", cpu, LEVEL_GUEST);
+	time_spent("asleep", cpu, LEVEL_ASLEEP);
 }
 
 void stats_print(const struct machine *machine)
@@ -73,11 +91,11 @@ void stats_print(const struct machine *machine)
 			print_soft_cpu(machine->cpus[i]);
 	}
 	getrusage(RUSAGE_SELF, &usage);
-	fprintf(stderr, "seconds run               %12.3f\n",
+	fprintf(stderr, "seconds run                       %12.3f\n",
 		seconds(machine->end_ns - machine->ready_ns));
-	fprintf(stderr, "seconds of CPU            %12.3f user %.3f system\n",
+	fprintf(stderr, "seconds of CPU                    %12.3f user %.3f system\n",
 		usage.ru_utime.tv_sec + usage.ru_utime.tv_usec / 1e6,
 		usage.ru_stime.tv_sec + usage.ru_stime.tv_usec / 1e6);
-	fprintf(stderr, "peak memory               %12ld KiB, guest memory included\n",
+	fprintf(stderr, "peak memory                       %12ld KiB, guest memory included\n",
 		usage.ru_maxrss);
 }

@@ -94,7 +94,9 @@ struct event {
 struct cpu_stats {
 	u64 insns_translated, blocks, tlb_fills, jump_misses, slow_accesses, irqs, flushes;
 	u64 exits[2][STAT_EXIT_REASONS]; /* [vendor's unit] by exit code, 255: others */
-	u64 level_ns[4];
+	/* Ticks of the host's TSC spent asleep, in L1, and in what VMRUN entered: L2 and deeper. */
+	u64 level_ticks[3];
+	u64 level_since; /* host TSC when the last of them was accounted for */
 };
 
 /*
@@ -204,6 +206,19 @@ struct cpu {
 	struct cpuid_table *cpuid;
 	struct cpu_stats stats;
 };
+
+#define LEVEL_ASLEEP 0
+#define LEVEL_HOST 1
+#define LEVEL_GUEST 2
+
+/* At a change of level: the time since the last one belongs to `level`. */
+static inline void cpu_account(struct cpu *cpu, unsigned level)
+{
+	u64 now = __builtin_ia32_rdtsc();
+
+	cpu->stats.level_ticks[level] += now - cpu->stats.level_since;
+	cpu->stats.level_since = now;
+}
 
 /* ---- life: reset.c ---- */
 /* Power-up state, APM2 14.1.3. */

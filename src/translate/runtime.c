@@ -491,6 +491,11 @@ u64 rt_native_fault(struct cpu *cpu)
 	return deliver(cpu);
 }
 
+static void account_awake(struct cpu *cpu)
+{
+	cpu_account(cpu, cpu->in_guest ? LEVEL_GUEST : LEVEL_HOST);
+}
+
 /* A CPU that does not execute: sleeps until something happens. */
 static void rest(struct cpu *cpu)
 {
@@ -499,8 +504,11 @@ static void rest(struct cpu *cpu)
 		machine_cpu_shutdown(cpu);
 		return;
 	}
-	if (!cpu_has_wakeup(cpu))
+	if (!cpu_has_wakeup(cpu)) {
+		account_awake(cpu);
 		machine_wait(cpu);
+		cpu_account(cpu, LEVEL_ASLEEP);
+	}
 	cpu_poll_events(cpu);
 }
 
@@ -508,6 +516,7 @@ void engine_loop(struct engine *engine)
 {
 	struct cpu *cpu = engine->cpu;
 
+	cpu->stats.level_since = __builtin_ia32_rdtsc();
 	while (!machine_is_leaving(cpu->machine)) {
 		u64 code;
 
@@ -519,6 +528,7 @@ void engine_loop(struct engine *engine)
 		if (code)
 			engine_enter(cpu, code);
 	}
+	account_awake(cpu);
 	cpu_park_fpu(cpu);
 }
 

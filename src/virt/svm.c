@@ -104,6 +104,7 @@ static void exit_to_host(struct cpu *cpu, bool ran)
 	struct svm *svm = svm_of(cpu);
 	union vmcb *v = &svm->vmcb;
 
+	cpu_account(cpu, LEVEL_GUEST);
 	v->event_inj &= ~(u64)EVENT_INFO_VALID; /* 15.20: injected once */
 	cpu->stats.exits[0][stat_slot(v->exit_code)]++;
 	if (trace_on(TRACE_svm))
@@ -244,6 +245,7 @@ static int vmrun(struct cpu *cpu, const struct insn *insn)
 	/* an address that is no memory is one that the processor does not support */
 	if (!svm_find_vmcb(cpu, pa, &memory))
 		return cpu_fault_code(cpu, VEC_GP, 0);
+	cpu_account(cpu, LEVEL_HOST);
 	svm_save_host(cpu, cpu->rip + insn->len);
 	svm->memory = memory;
 	dirty = svm_read_vmcb(&svm->vmcb, memory.host, svm->cached && svm->vmcb_pa == pa);

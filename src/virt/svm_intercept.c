@@ -5,8 +5,11 @@
  * and the pause filter want more. The words are those VMRUN took, never those in memory; the
  * permission maps are read where they lie, as processors do.
  *
- * Not modelled: FERR freezes (nothing raises FERR), write traps of CRs and EFER (SEV-ES), and the
- * armed state of MONITOR: a conditional MWAIT intercept finds it armed.
+ * Bits of intercepts for what CPUID does not offer may be set, VMRUN does not look at them, and
+ * they do nothing: FERR freezes (nothing raises FERR), write traps of CRs and EFER (SEV-ES),
+ * INVLPGB, MCOMMIT, TLBSYNC and SKINIT, which are #UD.
+ *
+ * Not modelled: the armed state of MONITOR: a conditional MWAIT intercept finds it armed.
  */
 #include "virt/svm.h"
 

@@ -100,6 +100,7 @@ void svm_reset(struct cpu *cpu, bool init)
 	struct svm *svm = svm_of(cpu);
 
 	if (cpu->in_guest) {
+		cpu_account(cpu, LEVEL_GUEST);
 		if (svm->guest_has_pat)
 			cpu->pat = svm->host.pat;
 		if (svm->guest_has_lbr)

@@ -70,6 +70,9 @@ CODE(icebp, ".byte 0xf1");
 CODE(monitor_insn, "monitor %rax, %ecx, %edx");
 CODE(mwait_insn, "mwait %eax, %ecx");
 CODE(xsetbv_insn, "xsetbv");
+CODE(control_writes, "mov %cr0, %rbx; mov %rbx, %cr0; mov %cr3, %rbx; mov %rbx, %cr3; mov %cr4, %rbx;"
+	"mov %rbx, %cr4; mov %cr8, %rbx; mov %rbx, %cr8; movl $0xc0000080, %ecx; rdmsr; wrmsr");
+CODE(invlpgb_insn, ".byte 0x0f, 0x01, 0xfe");
 
 CODE(pauses, "1: inc %rbx; pause; cmp $20, %rbx; jne 1b");
 
@@ -438,6 +441,22 @@ static void on_int40(struct frame *frame)
 {
 }
 
+/* Bits for what CPUID does not offer do nothing. */
+static void not_offered(void)
+{
+	svm_fresh();
+	svm_intercept(SVM_EXIT_FERR_FREEZE, true);
+	svm_intercept(SVM_EXIT_EFER_WRITE_TRAP, true);
+	for (unsigned cr = 0; cr < 16; cr++)
+		svm_intercept(SVM_EXIT_CR_WRITE_TRAP + cr, true);
+	check_equal(svm_run_at(control_writes), SVM_EXIT_VMMCALL, "write traps are not there");
+	svm_fresh();
+	svm_intercept(SVM_EXIT_INVLPGB, true);
+	svm_intercept(SVM_EXIT_INVLPGB_ILLEGAL, true);
+	svm_intercept(SVM_EXIT_EXCEPTION + VEC_UD, true);
+	check_equal(svm_run_at(invlpgb_insn), SVM_EXIT_EXCEPTION + VEC_UD, "INVLPGB is not there");
+}
+
 void guest_main(void)
 {
 	if (!svm_setup())
@@ -453,4 +472,6 @@ void guest_main(void)
 		check_exception(&exceptions[i]);
 	others();
 	pause_filter();
+	if (!guest_tcg_wrong("what CPUID does not offer"))
+		not_offered();
 }
