@@ -73,9 +73,9 @@ static void print_soft_cpu(const struct cpu *cpu)
 	for (unsigned slot = 0; slot < STAT_EXIT_REASONS; slot++)
 		if (s->exits[0][slot])
 			print_svm_exits(slot, s->exits[0][slot]);
-	time_spent("in L1", cpu, LEVEL_HOST);
+	time_spent("in level 1", cpu, LEVEL_HOST);
 	if (s->level_ticks[LEVEL_GUEST])
-		time_spent("in L2 and deeper", cpu, LEVEL_GUEST);
+		time_spent("in level 2 and deeper", cpu, LEVEL_GUEST);
 	time_spent("asleep", cpu, LEVEL_ASLEEP);
 }
 
