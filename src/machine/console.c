@@ -273,9 +273,10 @@ static void open_stdout(struct console *c)
 	c->out_blocking = fd < 0 && !S_ISREG(st.st_mode);
 }
 
-/* Binds to a path, also to one that a killed process left behind: nobody answers there. -errno */
+/* Binds to a path, also to a socket that a killed process left behind: nobody answers there. -errno */
 static int bind_path(int fd, const struct sockaddr_un *address)
 {
+	struct stat st;
 	int probe;
 	bool dead;
 
@@ -283,6 +284,9 @@ static int bind_path(int fd, const struct sockaddr_un *address)
 		return 0;
 	if (errno != EADDRINUSE)
 		return -errno;
+	/* connect() is refused by other files too */
+	if (lstat(address->sun_path, &st) || !S_ISSOCK(st.st_mode))
+		return -EEXIST;
 	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (probe < 0)
 		return -errno;
