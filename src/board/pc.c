@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The PC: which chip stands where, and which pin leads to which line. This is the only file that
- * knows addresses and IRQ numbers; dsdt.asl and acpi.c repeat them for the guest.
+ * The PC: which chip stands where, and which pin leads to which line. With interrupts.c this
+ * is the only file that knows addresses and IRQ numbers; dsdt.asl and acpi.c repeat them for the
+ * guest.
  *
  * Interrupts: an ISA IRQ n goes to pin n of the 8259 pair and of the IO-APIC, but for IRQ 0, which
  * is pin 2 of the latter. The four wires of the PCI bus are pins 16..19 of the IO-APIC and, for

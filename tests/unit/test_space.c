@@ -302,13 +302,55 @@ static void test_threads(void **state)
 	space_free(space);
 }
 
+static void count_change(void *arg)
+{
+	unsigned *changes = arg;
+
+	++*changes;
+}
+
+/* What an engine copies: RAM in pieces, as far as nothing hides it. */
+static void test_pieces(void **state)
+{
+	static const struct io_ops no_ops;
+	struct space *space = space_new("test");
+	struct space_piece pieces[4];
+	unsigned changes = 0;
+	struct ram ram;
+
+	assert_int_equal(ram_new(&ram, 16 * PAGE_SIZE), 0);
+	space_watch(space, count_change, &changes);
+	assert_int_equal(space_pieces(space, pieces, 4), 0);
+	assert_int_equal(space_add_ram(space, 0, 8 * PAGE_SIZE, &ram, 0), 0);
+	assert_int_equal(space_add_rom(space, BIT(32), 8 * PAGE_SIZE, &ram, 8 * PAGE_SIZE), 0);
+	assert_int_equal(space_add_io(space, 2 * PAGE_SIZE, PAGE_SIZE, &no_ops, space), 0);
+	assert_int_equal(changes, 3);
+	assert_int_equal(space_pieces(space, pieces, 4), 3);
+	assert_int_equal(pieces[0].base, 0);
+	assert_int_equal(pieces[0].size, 2 * PAGE_SIZE);
+	assert_int_equal(pieces[1].base, 3 * PAGE_SIZE);
+	assert_int_equal(pieces[1].size, 5 * PAGE_SIZE);
+	assert_int_equal(pieces[1].ram_offset, 3 * PAGE_SIZE);
+	assert_false(pieces[1].read_only);
+	assert_true(pieces[2].base == BIT(32));
+	assert_int_equal(pieces[2].ram_offset, 8 * PAGE_SIZE);
+	assert_true(pieces[2].read_only);
+	assert_int_equal(space_pieces(space, pieces, 1), 1);
+	space_remove_io(space, 2 * PAGE_SIZE, space);
+	assert_int_equal(changes, 4);
+	assert_int_equal(space_pieces(space, pieces, 4), 2);
+	assert_int_equal(pieces[0].size, 8 * PAGE_SIZE);
+	space_free(space);
+	ram_free(&ram);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing), cmocka_unit_test(test_split),
 		cmocka_unit_test(test_widen), cmocka_unit_test(test_overlap),
 		cmocka_unit_test(test_full), cmocka_unit_test(test_ram),
-		cmocka_unit_test(test_threads),
+		cmocka_unit_test(test_threads), cmocka_unit_test(test_pieces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
