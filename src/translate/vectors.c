@@ -3,7 +3,6 @@
  * Vector instructions' memory operands: gathers and scatters, masks that leave elements out, and
  * alignment.
  */
-#include <string.h>
 
 #include "translate/decode_parts.h"
 

@@ -146,6 +146,7 @@ static void look_up(const struct model *m, const struct stage *s, u64 address, s
 		if (s->form != LEGACY) {
 			if (!clear(entry, 51, PHYS_BITS) || (!s->nxe && entry >> 63) ||
 			    (s->form == PAE && !clear(entry, 62, 52)) || (large && level == 4) ||
+			    (level == 4 && !clear(entry, 8, 8)) || /* the rig's CPU is AMD's */
 			    (large && !clear(entry, shift - 1, 13)))
 				map->reserved = true;
 		} else if (large && !clear(entry, 21, 21)) {
@@ -511,7 +512,8 @@ static int set_up(void **state)
 	rig->cpu.phys_bits = PHYS_BITS;
 	rig->cpu.context = &rig->context;
 	rig->cpu.memory = space_new("memory");
-	if (!rig->cpu.memory || space_add_ram(rig->cpu.memory, 0, PAGES * PAGE_SIZE, &rig->ram, 0))
+	if (!rig->cpu.memory || cpuid_table_new(&rig->cpu.cpuid, NESTED_AMD, 1) ||
+	    space_add_ram(rig->cpu.memory, 0, PAGES * PAGE_SIZE, &rig->ram, 0))
 		return -1;
 	*state = rig;
 	return 0;
@@ -522,6 +524,7 @@ static int tear_down(void **state)
 	struct rig *rig = *state;
 
 	space_free(rig->cpu.memory);
+	cpuid_table_free(rig->cpu.cpuid);
 	ram_free(&rig->ram);
 	free(rig);
 	return 0;
