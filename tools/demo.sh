@@ -9,8 +9,13 @@ if [ -t 1 ]; then bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'; else bold='' dim=''
 tell() { printf '%s%s%s\n' "$bold" "$*" "$plain"; }
 
 tell "Preparing: packages, build, Debian's kernel (the first time takes a few minutes)"
-"$root/tools/setup.sh" test
-make -s -C "$root" >/dev/null
+"$root/tools/setup.sh" demo
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+if ! make -s -C "$root" >"$log" 2>&1; then
+	tail -n 20 "$log" >&2
+	fail "it does not build"
+fi
 kernel=$("$root/tools/kernel.sh")
 initrd=$("$root/tools/l1-initrd.sh")
 version=$(basename "$(readlink -f "$kernel/vmlinuz")")

@@ -12,15 +12,15 @@ if [ ! -e "$to/vmlinuz" ]; then
 	package=$(apt-cache depends linux-image-amd64 2>/dev/null |
 		sed -n 's/^ *Depends: \(linux-image-[0-9].*amd64\)$/\1/p' | head -n 1)
 	if [ -z "$package" ]; then
-		as_root apt-get update -q >&2
+		as_root apt-get update -qq >&2
 		package=$(apt-cache depends linux-image-amd64 |
 			sed -n 's/^ *Depends: \(linux-image-[0-9].*amd64\)$/\1/p' | head -n 1)
 	fi
 	[ -n "$package" ] || fail "no linux-image-amd64 in the package lists of apt"
 	say "fetching $package"
-	if ! (cd "$scratch" && apt-get download -q "$package" >&2); then
-		as_root apt-get update -q >&2
-		(cd "$scratch" && apt-get download -q "$package" >&2)
+	if ! (cd "$scratch" && apt-get download -qq -o APT::Sandbox::User=root "$package" >&2); then
+		as_root apt-get update -qq >&2
+		(cd "$scratch" && apt-get download -qq -o APT::Sandbox::User=root "$package" >&2)
 	fi
 	mkdir "$scratch/kernel"
 	dpkg-deb -x "$scratch"/*.deb "$scratch/kernel"
