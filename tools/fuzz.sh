@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 # Builds the fuzzers with clang and runs each for FUZZ_SECONDS (60), two at a time. Ends with a line
-# "fuzzers: N passed, N failed". What a fuzzer finds stays in build-fuzz/.
+# "fuzzers: N passed, N failed". What a fuzzer finds stays in build-fuzz/. FUZZ_SEED=0 is a new seed
+# each time.
 # shellcheck source=tools/common.sh
 . "$(dirname "$0")/common.sh"
 
@@ -17,7 +18,7 @@ run_one() {
 	local name=$1
 	mkdir -p "$build/corpus/$name"
 	cd "$build"
-	"fuzz/$name" -max_total_time="$seconds" -print_final_stats=1 -timeout=20 \
+	"fuzz/$name" -max_total_time="$seconds" -seed="${FUZZ_SEED:-1}" -print_final_stats=1 -timeout=20 \
 		-artifact_prefix="$build/$name-" "corpus/$name" >"$name.log" 2>&1
 }
 names=()
