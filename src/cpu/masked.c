@@ -27,8 +27,10 @@ static int element_linear(struct cpu *cpu, const struct insn *insn, u64 address,
 {
 	if (is_offset)
 		return cpu_linear(cpu, insn->seg, address, size, write, linear);
-	*linear = cpu_long64(cpu) ? address : (u32)address;
-	if (cpu_long64(cpu) && (!is_canonical(address) || !is_canonical(address + size - 1)))
+	*linear = address;
+	/* of a flat segment: within 4 GiB */
+	if (cpu_long64(cpu) ? !is_canonical(address) || !is_canonical(address + size - 1)
+			    : address + size - 1 > 0xffffffff)
 		return cpu_fault_code(cpu, insn->seg == SS ? VEC_SS : VEC_GP, 0);
 	return 0;
 }

@@ -280,6 +280,12 @@ static void classify(struct guest_insn *g, const ZydisDecodedInstruction *z,
 		g->kind = KIND_LEA;
 		return;
 	case ZYDIS_MNEMONIC_PAUSE:
+		/* With REX.B it exchanges R8 and the accumulator, and pauses nothing. */
+		if (z->raw.rex.B) {
+			g->gpr_used |= 1u << R8 | 1u << RAX;
+			g->gpr_written |= 1u << R8 | 1u << RAX;
+			return;
+		}
 		if (mode & MODE_PAUSE)
 			set_exec(g, OP_PAUSE);
 		return;

@@ -158,16 +158,21 @@ static void put_evex(struct translator *t, const struct guest_insn *g,
 	unsigned modrm = g->insn.bytes[g->modrm_at];
 	unsigned reg = chosen(g, s, SLOT_REG, (modrm >> 3 & 7) | (p[1] & 0x80 ? 0 : 8));
 	unsigned rm = chosen(g, s, SLOT_RM, (modrm & 7) | (p[1] & 0x20 ? 0 : 8));
-	u8 p0 = p[1] & 0x1f;
+	/* outside 64-bit mode there are eight registers: R', V' and vvvv's upper bit are not heeded */
+	u8 p0 = (p[1] & 0x1f) | (t->code64 ? 0 : 0x10), p1 = p[2] | (t->code64 ? 0 : 0x40);
 
+	if (!t->code64) {
+		reg &= 7;
+		rm &= 7;
+	}
 	p0 |= reg & 8 ? 0 : 0x80;
 	/* For a vector in rm, X is its fifth bit; for memory it would be the index's fourth. */
-	p0 |= mem ? 0x40 : p[1] & 0x40;
+	p0 |= mem || !t->code64 ? 0x40 : p[1] & 0x40;
 	p0 |= (mem ? s->mem_base : rm) & 8 ? 0 : 0x20;
 	put8(e, 0x62);
 	put8(e, p0);
-	put8(e, p[2] & ~(g->w_ignored ? 0x80 : 0));
-	put8(e, p[3]);
+	put8(e, p1 & ~(g->w_ignored ? 0x80 : 0));
+	put8(e, p[3] | (t->code64 ? 0 : 8));
 	put8(e, p[4]);
 	if (mem && s->mem_disp) {
 		/* a short displacement would be scaled: [base + disp32] */

@@ -195,7 +195,8 @@ u64 engine_dispatch(struct cpu *cpu, u32 variant)
 
 	for (;;) {
 		if (engine->single) {
-			if (engine->single_done)
+			/* a variant: the same instruction begins again */
+			if (engine->single_done && !variant)
 				return 0;
 			engine->single_done = true;
 			variant |= VARIANT_ONE;

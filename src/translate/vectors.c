@@ -94,6 +94,11 @@ static void set_opmask(struct guest_insn *g, const ZydisDecodedInstruction *z,
 	case ZYDIS_MNEMONIC_VEXPANDPD:
 		vector->packed = true;
 		break;
+	case ZYDIS_MNEMONIC_VDBPSADBW:
+	case ZYDIS_MNEMONIC_VGF2P8AFFINEQB:
+	case ZYDIS_MNEMONIC_VGF2P8AFFINEINVQB:
+	case ZYDIS_MNEMONIC_VCVTNE2PS2BF16:
+		return; /* a bit is not of one element in memory; of class E4NF in the manual */
 	default:
 		break;
 	}

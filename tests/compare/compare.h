@@ -165,10 +165,14 @@ extern ZydisDecoder decoders[MODE_TOTAL];
 void templates_print_counts(void);
 
 /* ---- generate.c ---- */
+/* How the engine runs a sequence: as user code, in blocks or by single steps; as supervisor code,
+ * which is translated differently. */
+enum way { WAY_USER, WAY_STEP, WAY_SUPERVISOR, WAY_TOTAL };
 struct options {
 	u32 classes;  /* BIT(class) */
 	u32 modes;    /* BIT(mode) */
 	unsigned max_insns;
+	enum way way;
 	bool avx512;
 	bool ldt;
 	bool amd;
@@ -195,7 +199,7 @@ void host_ask(struct options *options);
 
 /* ---- soft.c ---- */
 struct soft;
-struct soft *soft_start(const struct batch *batch);
+struct soft *soft_start(const struct batch *batch, enum way way);
 /* The batch's code, as made, goes into guest RAM; translations are forgotten. */
 void soft_load(struct soft *soft, const struct batch *batch);
 void soft_run(struct soft *soft, const struct sequence *sequence, const u8 *pool,

@@ -588,6 +588,10 @@ static bool make_template(struct maker *m, const struct template *t)
 	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoders[m->seq->mode], bytes, 15, &insn, operands)) ||
 	    classify(&insn, m->seq->mode) != m->seq->class)
 		return false;
+	/* what does more at CPL 0; POPF changes IF and IOPL there */
+	if (m->options->way == WAY_SUPERVISOR && (insn.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED ||
+		    (insn.mnemonic >= ZYDIS_MNEMONIC_POPF && insn.mnemonic <= ZYDIS_MNEMONIC_POPFQ)))
+		return false;
 	/* absolute addresses of MOV and an immediate size of ENTER that does not leave the stack */
 	if (insn.mnemonic == ZYDIS_MNEMONIC_ENTER && rng_percent(rng, 85)) {
 		bytes[n + 1] &= 1;

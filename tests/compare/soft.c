@@ -41,6 +41,7 @@ struct soft {
 	struct cpu *cpu;
 	struct engine *engine;
 	struct options host;
+	enum way way;
 	u64 next_table;
 	u64 root;
 };
@@ -132,7 +133,7 @@ static void *system_at(struct soft *soft, u64 linear)
 	return soft->machine.ram.host + PHYS_SYSTEM + (linear - SYSTEM);
 }
 
-/* Gates to a HLT each; a TSS with RSP0. */
+/* Gates to a HLT each, on a stack of their own. */
 static void make_system(struct soft *soft)
 {
 	u64 *idt = system_at(soft, SYSTEM_IDT), *gdt = system_at(soft, SYSTEM_GDT);
@@ -144,16 +145,16 @@ static void make_system(struct soft *soft)
 		u64 dpl = vector == VEC_BP || vector == VEC_OF ? 3 : 0;
 
 		idt[2 * vector] = (entry & 0xffff) | (u64)KERNEL_CS << 16 |
-				  (0x8e00 | dpl << 13) << 32 | (entry & 0xffff0000) << 32;
+				  (0x8e01 | dpl << 13) << 32 | (entry & 0xffff0000) << 32;
 		idt[2 * vector + 1] = entry >> 32;
 		handlers[vector * 16] = 0xf4;
 	}
 	gdt[KERNEL_CS / 8] = 0x00af9b000000ffff;
-	memcpy(tss + 4, &stack, 8);
+	memcpy(tss + 36, &stack, 8); /* IST1, whatever the CPL */
 	tss[102] = 104; /* no I/O map */
 }
 
-struct soft *soft_start(const struct batch *batch)
+struct soft *soft_start(const struct batch *batch, enum way way)
 {
 	struct soft *soft = calloc(1, sizeof(*soft));
 	struct cpu *cpu;
@@ -162,6 +163,7 @@ struct soft *soft_start(const struct batch *batch)
 		goto fail;
 	soft->cpu = cpu;
 	host_ask(&soft->host);
+	soft->way = way;
 	soft->machine.memory = space_new("memory");
 	soft->machine.ports = space_new("ports");
 	soft->machine.cpus[0] = cpu;
@@ -199,7 +201,7 @@ static void set_segment(struct segment *seg, u16 sel, u64 base, u32 limit, u16 a
 	*seg = (struct segment){ .sel = sel, .base = base, .limit = limit, .attr = attr };
 }
 
-static void enter_mode(struct cpu *cpu, enum mode mode)
+static void enter_mode(struct cpu *cpu, enum mode mode, bool supervisor)
 {
 	u16 data = SEG_P | SEG_DPL | SEG_S | SEG_WRITABLE | SEG_ACCESSED;
 	u16 code = SEG_P | SEG_DPL | SEG_S | SEG_CODE | SEG_READABLE | SEG_ACCESSED;
@@ -207,6 +209,11 @@ static void enter_mode(struct cpu *cpu, enum mode mode)
 
 	cpu->efer = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
 	cpu->cpl = 3;
+	if (supervisor) {
+		cpu->cpl = 0;
+		data &= ~SEG_DPL;
+		code &= ~SEG_DPL;
+	}
 	switch (mode) {
 	case MODE64:
 		set_segment(&cpu->seg[CS], 0x33, 0, ~0u, code | SEG_L | SEG_G);
@@ -315,7 +322,7 @@ void soft_run(struct soft *soft, const struct sequence *seq, const u8 *pool, str
 	cpu->xcr0 = soft->host.xfeatures;
 	cpu->cr2 = 0;
 	cpu->dr6 = DR6_FIXED1;
-	enter_mode(cpu, seq->mode);
+	enter_mode(cpu, seq->mode, soft->way == WAY_SUPERVISOR);
 	cpu_set_rflags(cpu, seq->in.rflags);
 	cpu->activity = CPU_RUNNING;
 	cpu->intr_shadow = false;
@@ -327,6 +334,12 @@ void soft_run(struct soft *soft, const struct sequence *seq, const u8 *pool, str
 	load_fpu(soft, seq->in.xsave);
 	soft->machine.end = END_NONE;
 	soft->machine.leaving = 0;
+	if (soft->way == WAY_STEP)
+		while (!soft->machine.leaving && cpu->activity == CPU_RUNNING) {
+			if (cpu_must_poll(cpu))
+				cpu_poll_events(cpu);
+			engine_step(soft->engine);
+		}
 	engine_run(soft->engine);
 	read_result(soft, result);
 }
