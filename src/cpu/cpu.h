@@ -160,6 +160,7 @@ struct cpu {
 	bool step_after;        /* TF was set when this instruction began */
 	u32 pins;               /* BIT(CPU_PIN_*): set from any thread, atomically */
 	u8 sipi_vector;
+	bool apic_disabled;     /* APIC_BASE says that there is no local APIC */
 	const struct intc_ops *intc_ops;
 	void *intc;
 

@@ -19,6 +19,7 @@
 
 enum { EAX, EBX, ECX, EDX };
 
+#define F1_EDX_APIC BIT(9)
 #define EXTENDED 0x80000000u
 #define HYPERVISOR 0x40000000u
 #define PHYS_BITS 46
@@ -94,6 +95,8 @@ void cpu_cpuid(struct cpu *cpu, u32 leaf, u32 subleaf, u32 out[4])
 		out[EBX] |= cpu->id << 24;
 		if (cpu->cr4 & CR4_OSXSAVE)
 			out[ECX] |= BIT(27);
+		if (cpu->apic_disabled)
+			out[EDX] &= ~F1_EDX_APIC;
 		break;
 	case 0xb:
 		out[ECX] |= subleaf & 0xff;
@@ -105,6 +108,11 @@ void cpu_cpuid(struct cpu *cpu, u32 leaf, u32 subleaf, u32 out[4])
 		else if (subleaf == 1 && row && (out[EAX] & 0xa))
 			out[EBX] = xsave_compact_offset(xsave, cpu->xcr0 | cpu->xss,
 				XSAVE_COMPONENTS);
+		break;
+	case 0x80000001:
+		/* AMD's copy of leaf 1's */
+		if (cpu->apic_disabled)
+			out[EDX] &= ~F1_EDX_APIC;
 		break;
 	case 0x8000001e:
 		if (row) {

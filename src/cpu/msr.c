@@ -402,6 +402,8 @@ static int intc_msr(struct cpu *cpu, u32 msr, u64 *value, bool write)
 	result = write ? cpu->intc_ops->write_msr(cpu->intc, msr, *value) :
 			 cpu->intc_ops->read_msr(cpu->intc, msr, value);
 	machine_unlock(cpu->machine);
+	if (write && !result && msr == MSR_APIC_BASE)
+		cpu->apic_disabled = !(*value & BIT(11)); /* E, APM2 16.3.1 */
 	return result;
 }
 

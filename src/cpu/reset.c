@@ -85,6 +85,7 @@ void cpu_reset(struct cpu *cpu)
 	cpu->debugctl = cpu->last_branch_from = cpu->last_branch_to = 0;
 	cpu->last_int_from = cpu->last_int_to = 0;
 	cpu->spec_ctrl = 0;
+	cpu->apic_disabled = false;
 	cpu->misc_enable = MISC_ENABLE_RESET;
 	cpu->syscfg = 0;
 	cpu->hwcr = HWCR_TSC_FREQ_SEL;

@@ -2,7 +2,7 @@
 /*
  * Time-stamp counter, CPUID and the cache instructions: APM3 chapter 4, SDM3 18.17.
  *
- * Not modelled: performance counters (RDPMC names none that exist), MONITOR and MWAIT (CPUID does
+ * Not modelled: performance counters (RDPMC reads zero where it names one), MONITOR and MWAIT (CPUID does
  * not offer them), RDPRU, system management mode (RSM).
  */
 #include <time.h>
@@ -10,6 +10,7 @@
 #include "cpu/handlers.h"
 
 #define TSC_RATIO_ONE BIT(32)
+#define K7_COUNTERS 4
 
 u64 cpu_tsc(const struct cpu *cpu)
 {
@@ -103,7 +104,11 @@ int exec_RDPMC(struct cpu *cpu, const struct insn *insn)
 		return cpu_fault_gp0(cpu);
 	if (cpu_intercepted(cpu, insn, VIRT_RDPMC, 0, 0))
 		return OUTCOME_JUMP;
-	return cpu_fault_gp0(cpu);
+	/* AMD's four are always there, see msr.c; they stand still */
+	if (cpu_is_intel(cpu) || (u32)cpu->gpr[RCX] >= K7_COUNTERS)
+		return cpu_fault_gp0(cpu);
+	cpu->gpr[RAX] = cpu->gpr[RDX] = 0;
+	return OUTCOME_NEXT;
 }
 
 int exec_RDPRU(struct cpu *cpu, const struct insn *insn)

@@ -599,6 +599,7 @@ static const struct field state[] = {
 	FIELD(struct lapic, timer_initial),
 	FIELD(struct lapic, timer_divide),
 	FIELD(struct lapic, timer_start),
+	FIELD(struct lapic, timer_expired),
 	FIELD(struct lapic, tsc_deadline),
 	FIELD_ARRAY(struct lapic, lint),
 	FIELD(struct lapic, extint),

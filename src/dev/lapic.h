@@ -63,6 +63,7 @@ struct lapic {
 	u32 lvt[6];           /* timer, thermal, performance, LINT0, LINT1, error */
 	u32 timer_initial, timer_divide;
 	u64 timer_start;      /* ns when the count was loaded */
+	bool timer_expired;   /* periodic mode: set while the count was at its end */
 	u64 tsc_deadline;
 	bool lint[2];         /* the pins' levels */
 	bool extint;          /* an ExtINT message came and was not acknowledged yet */

@@ -33,7 +33,7 @@ u32 lapic_timer_current(const struct lapic *lapic)
 {
 	u64 counted;
 
-	if (!lapic->timer_initial || mode(lapic) == LVT_TIMER_DEADLINE)
+	if (!lapic->timer_initial || lapic->timer_expired || mode(lapic) == LVT_TIMER_DEADLINE)
 		return 0;
 	counted = (clock_ns() - lapic->timer_start) / count_ns(lapic);
 	if (mode(lapic) == LVT_TIMER_PERIODIC)
@@ -89,7 +89,8 @@ static void arm(struct lapic *lapic)
 
 	if (deadline_mode && lapic->tsc_deadline)
 		arm_deadline(lapic);
-	else if (deadline_mode || !lapic->timer_initial || (lapic->lvt[LVT_TIMER] & LVT_MASKED))
+	else if (deadline_mode || !lapic->timer_initial || lapic->timer_expired ||
+		 (lapic->lvt[LVT_TIMER] & LVT_MASKED))
 		loop_timer_set(lapic->loop, &lapic->timer, 0);
 	else if (mode(lapic) == LVT_TIMER_PERIODIC)
 		arm_periodic(lapic);
@@ -116,13 +117,20 @@ void lapic_timer_write_lvt(struct lapic *lapic, u32 value)
 {
 	u32 old = lapic->lvt[LVT_TIMER];
 	u32 changed = old ^ value;
+	u64 counted;
 
 	/* 11b is reserved: it stays what it was. */
 	if ((value & LVT_TIMER_MODE) == LVT_TIMER_MODE) {
 		value = (value & ~LVT_TIMER_MODE) | (old & LVT_TIMER_MODE);
 		changed = old ^ value;
 	}
+	counted = lapic->timer_initial - lapic_timer_current(lapic);
 	lapic->lvt[LVT_TIMER] = value;
+	/* Between one-shot and periodic the count goes on; at its end it stays until it is loaded. */
+	if (changed & LVT_TIMER_PERIODIC) {
+		lapic->timer_expired = lapic->timer_initial && counted == lapic->timer_initial;
+		lapic->timer_start = clock_ns() - counted * count_ns(lapic);
+	}
 	/* Into and out of TSC-deadline mode disarms. */
 	if (changed & LVT_TIMER_DEADLINE) {
 		lapic->timer_initial = 0;
@@ -137,6 +145,7 @@ void lapic_timer_write_initial(struct lapic *lapic, u32 value)
 	if (mode(lapic) == LVT_TIMER_DEADLINE)
 		return;
 	lapic->timer_initial = value;
+	lapic->timer_expired = false;
 	lapic->timer_start = clock_ns();
 	arm(lapic);
 }
@@ -170,6 +179,7 @@ void lapic_timer_reset(struct lapic *lapic)
 {
 	lapic->timer_initial = lapic->timer_divide = 0;
 	lapic->timer_start = 0;
+	lapic->timer_expired = false;
 	lapic->tsc_deadline = 0;
 	loop_timer_set(lapic->loop, &lapic->timer, 0);
 }

@@ -289,6 +289,23 @@ static void x2apic_mode(void)
 			    "d"((u32)(base >> 32))), VEC_GP, "x2APIC to xAPIC is not allowed");
 }
 
+/* Disabled, it is not there, and CPUID says so: SDM3 11.4.3. */
+static void disabled(void)
+{
+	u64 base = rdmsr(MSR_APIC_BASE) & ~(BIT(10) | BIT(11));
+
+	if (guest_tcg_wrong("a disabled APIC"))
+		return;
+	check(cpu_has(1, 3, 9), "CPUID has the APIC");
+	wrmsr(MSR_APIC_BASE, base);
+	check(!cpu_has(1, 3, 9), "CPUID has none while it is disabled");
+	check_equal(*(volatile u32 *)(APIC + APIC_SVR), 0xffffffff, "nothing is at its address");
+	wrmsr(MSR_APIC_BASE, base | BIT(11));
+	x2apic = false;
+	check(cpu_has(1, 3, 9), "CPUID has it again");
+	check_equal(apic_read(APIC_SVR), 0xff, "SVR is as after reset");
+}
+
 void guest_main(void)
 {
 	pic();
@@ -298,4 +315,5 @@ void guest_main(void)
 	shadows();
 	nmi();
 	x2apic_mode();
+	disabled();
 }

@@ -73,6 +73,9 @@ static void others(void)
 		check_equal(write_trap(msr, 0x1234), NO_TRAP, "MSR %x: write", msr);
 		check_equal(rdmsr(msr), 0, "MSR %x", msr);
 	}
+	for (u32 counter = 0; counter < 5; counter++)
+		check_equal(guest_try("rdpmc", : : "c"(counter) : "rax", "rdx"),
+			counter < 4 ? NO_TRAP : VEC_GP, "RDPMC of %u", counter);
 	check_equal(read_trap(0xdeadbeef), VEC_GP, "an MSR that is none");
 	check_equal(write_trap(0xdeadbeef, 0), VEC_GP, "write of one");
 	check_equal(read_trap(0x3a), VEC_GP, "FEATURE_CONTROL is Intel's");

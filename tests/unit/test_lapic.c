@@ -531,6 +531,27 @@ static void test_periodic(void **state)
 	assert_int_equal(ticks, 100);
 	fake_advance(30000);
 	assert_int_equal(get(0x390), 70000);
+	/* To one-shot: the count goes on from where it is ... */
+	set(0x320, 0x40);
+	assert_int_equal(get(0x390), 70000);
+	fake_advance(70000);
+	assert_int_equal(lapic_ops.acknowledge(&cpu[0]), 0x40);
+	set(0xb0, 0);
+	/* ... and once expired it stays so in either mode, until it is loaded */
+	set(0x320, 0x20040);
+	assert_int_equal(get(0x390), 0);
+	fake_advance(1000000);
+	assert_int_equal(get(0x390), 0);
+	assert_false(pins[0].intr);
+	/* To periodic under way */
+	set(0x320, 0x40);
+	set(0x380, 100000);
+	fake_advance(30000);
+	set(0x320, 0x20040);
+	assert_int_equal(get(0x390), 70000);
+	fake_advance(170000);
+	assert_int_equal(lapic_ops.acknowledge(&cpu[0]), 0x40);
+	set(0xb0, 0);
 	/* Absurd periods are bounded. */
 	ticks = 0;
 	set(0x380, 1);
