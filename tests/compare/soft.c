@@ -19,8 +19,8 @@
 #define PHYS_SYSTEM 0x80000ull
 #define PHYS_TABLES 0x100000ull
 
-/* The supervisor's pages, by linear address. */
-#define SYSTEM 0xffff800000000000ull
+/* The supervisor's pages, by linear address: one that wild operands do not come upon. */
+#define SYSTEM 0xffffb5a396780000ull
 #define SYSTEM_IDT SYSTEM
 #define SYSTEM_GDT (SYSTEM + 0x1000)
 #define SYSTEM_TSS (SYSTEM + 0x2000)
