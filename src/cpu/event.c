@@ -33,7 +33,7 @@
  *   the CPU run. CPU_SHUTDOWN and CPU_WAIT_SIPI are left through INIT and SIPI only.
  * - RFLAGS.RF is kept only while DR7 arms breakpoints, for nothing else looks at it.
  *
- * SMIs do not exist: the pin is ignored.
+ * There is no system management mode: an SMI is intercepted or forgotten.
  */
 #include "cpu/descriptor.h"
 #include "base/log.h"
@@ -86,6 +86,8 @@ bool cpu_has_wakeup(struct cpu *cpu)
 	if (cpu->event.valid || cpu->pending_db || cpu->step_after || cpu->virt_pending)
 		return true;
 	if (cpu->gif && (pins & BIT(CPU_PIN_INIT)))
+		return true;
+	if (cpu->gif && cpu->in_guest && (pins & BIT(CPU_PIN_SMI)))
 		return true;
 	if (cpu->gif && !cpu->nmi_blocked && (cpu->nmi_pending || (pins & BIT(CPU_PIN_NMI))))
 		return true;
@@ -292,6 +294,17 @@ static bool poll_init(struct cpu *cpu, u32 pins)
 	return false;
 }
 
+static bool poll_smi(struct cpu *cpu)
+{
+	if (!cpu->gif)
+		return false;
+	/* an intercepted SMI stays pending for the hypervisor, APM2 15.13.3 */
+	if (cpu_intercepted(cpu, NULL, VIRT_SMI, 0, 0))
+		return true;
+	pin_clear(cpu, CPU_PIN_SMI);
+	return false;
+}
+
 static void deliver_debug(struct cpu *cpu, u64 dr6, bool trap)
 {
 	cpu->pending_db = 0;
@@ -418,6 +431,8 @@ static bool poll_in_order(struct cpu *cpu)
 		return true;
 	if (cpu->activity > CPU_HALTED)
 		return false;
+	if (unlikely(pins & BIT(CPU_PIN_SMI)) && poll_smi(cpu))
+		return true;
 	if (cpu->rf_seen) {
 		cpu->rf_seen = false;
 		cpu->rflags_system &= ~RFLAGS_RF;

@@ -141,8 +141,9 @@ void lapic_send(struct lapic *lapic)
 		broadcast(bus, &message);
 		break;
 	case 1:
-		/* self: SDM3 table 11-3 has fixed ones only, but guests written on KVM send NMIs too */
-		if (message.mode == MODE_FIXED || message.mode == MODE_NMI)
+		/* self: SDM3 table 11-3 has fixed ones only; guests written on KVM send these too */
+		if (message.mode == MODE_FIXED || message.mode == MODE_NMI ||
+		    message.mode == MODE_SMI)
 			deliver(lapic, &message);
 		break;
 	default: /* all, including (2) or without self */

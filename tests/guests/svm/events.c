@@ -223,6 +223,28 @@ static void physical(void)
 	check_equal(vmcb->exit_int_info, 0, "INTR: EXITINTINFO");
 }
 
+/* There is no system management mode, but who intercepts SMIs sees them. */
+static void smi(void)
+{
+	fresh();
+	clgi();
+	apic_write(0x310, apic_read(0x20));
+	apic_write(0x300, 0x4200);
+	svm_intercept(SVM_EXIT_SMI, true);
+	check_equal(svm_run_at(nothing), SVM_EXIT_SMI, "SMI pending at VMRUN");
+	check_equal(vmcb->rip, nothing, "SMI: no instruction ran");
+	fresh();
+	svm_intercept(SVM_EXIT_SMI, true);
+	svm_intercept(SVM_EXIT_HLT, false);
+	svm_regs.rbx = APIC_BASE + 0x300;
+	svm_regs.rcx = 0x44200; /* by the shorthand, as guests of KVM may */
+	check_equal(svm_run_at(self_ipi), SVM_EXIT_SMI, "SMI that the guest sends itself");
+	fresh();
+	svm_regs.rbx = APIC_BASE + 0x300;
+	svm_regs.rcx = 0x44200;
+	check_equal(svm_run_at(self_ipi), SVM_EXIT_VMMCALL, "SMI without intercept");
+}
+
 static void nmi(void)
 {
 	fresh();
@@ -454,6 +476,8 @@ void guest_main(void)
 	software_injection();
 	faulting_injection();
 	physical();
+	if (!guest_tcg_wrong("SMI"))
+		smi();
 	nmi();
 	init();
 	virtual_interrupts();
