@@ -10,7 +10,8 @@ gcc -O2 -o "$dir/confine" "$root/tests/systems/confine.c"
 ! "$dir/confine" docker unshare --user true 2>/dev/null || fail "the filter lets unshare through"
 
 inside=()
-if unshare --map-root-user --mount true 2>/dev/null; then
+use_private_mounts
+if [ ${#private[@]} -gt 0 ]; then
 	cat >"$dir/inside" <<'END'
 #!/bin/sh
 mkdir "$1/dev"
@@ -24,7 +25,7 @@ shift
 exec "$@"
 END
 	chmod +x "$dir/inside"
-	inside=(unshare --map-root-user --mount "$dir/inside" "$dir")
+	inside=("${private[@]}" "$dir/inside" "$dir")
 fi
 for system in docker linux-5.10; do
 	status=0

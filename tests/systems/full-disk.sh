@@ -5,11 +5,12 @@
 . "$(dirname "$0")/lib.sh"
 use_kernel
 # A file system of 24 MiB for the image: a mount, for which a namespace of our own is enough
+use_private_mounts
 if [ "${1:-}" != --inside ]; then
-	unshare --map-root-user --mount true 2>/dev/null || skip "no user namespaces"
+	[ ${#private[@]} -gt 0 ] || skip "no mount namespaces"
 	trap - ERR EXIT
 	rm -rf "$dir"
-	exec unshare --map-root-user --mount "$0" --inside
+	exec "${private[@]}" "$0" --inside
 fi
 mkdir "$dir/small"
 mount -t tmpfs -o size=24M small "$dir/small"

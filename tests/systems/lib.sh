@@ -149,3 +149,11 @@ free_port() {
 	done
 	fail "no free port"
 }
+
+# Puts into private what runs a command with mounts of its own, as root of a namespace; empty
+# where that is not to be had.
+use_private_mounts() {
+	private=(unshare --mount)
+	[ "$(id -u)" = 0 ] || private=(unshare --map-root-user --mount)
+	"${private[@]}" true 2>/dev/null || private=()
+}
