@@ -28,7 +28,12 @@ session() {
 	if [ -n "$2$3" ]; then
 		wait_for '!' 20
 		[ -z "$2" ] || printf "$2" >&8
-		[ -z "$3" ] || kill "-$3" "$(cat "$dir/pid")"
+		if [ -n "$3" ]; then
+			# the guest may be faster than the shell that notes the number
+			local tries=100
+			until [ -s "$dir/pid" ] || [ $((tries -= 1)) -eq 0 ]; do sleep 0.1; done
+			kill "-$3" "$(cat "$dir/pid")"
+		fi
 	fi
 	local left=100
 	until [ -s "$dir/after" ]; do
