@@ -5,7 +5,8 @@
  * (LAHF and SETO) and come back only when an instruction needs them there.
  *
  * At a fault, flags that the program overwrites before it reads them may not be what the last
- * instruction left; see docs/engine.md.
+ * instruction left; see docs/engine.md. The same where a store changes instructions ahead in its
+ * block, so that they read flags that those translated overwrote.
  */
 #include "translate/translate.h"
 

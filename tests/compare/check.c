@@ -142,9 +142,8 @@ static u32 flags_overwritten(const ZydisDecodedInstruction *insn)
  */
 static u32 dead_flags(const struct sequence *seq, const u8 *code, u64 rip)
 {
-	u64 base = seq->mode == MODE16 ? 0 : layouts[seq->mode].code;
 	u32 unknown = RFLAGS_ARITH, dead = 0;
-	u64 at = rip - base;
+	u64 at = rip - code_base(seq);
 
 	for (unsigned n = 0; n < MAX_INSNS && unknown && at < CODE_SIZE; n++) {
 		ZydisDecodedInstruction insn;
@@ -173,7 +172,7 @@ static u32 dead_flags(const struct sequence *seq, const u8 *code, u64 rip)
 static bool decode_at(const struct sequence *seq, const u8 *code, u64 rip,
 	ZydisDecodedInstruction *insn)
 {
-	u64 at = rip - (seq->mode == MODE16 ? 0 : layouts[seq->mode].code);
+	u64 at = rip - code_base(seq);
 
 	return at < CODE_SIZE && ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(&decoders[seq->mode], NULL,
 					 code + at, MIN(15u, CODE_SIZE - at), insn));

@@ -61,6 +61,12 @@ struct layout {
 	u64 code, data;
 };
 extern const struct layout layouts[MODE_TOTAL];
+/*
+ * The code area may be written to at this distance only, where the sequences of class "smc" run.
+ * The others must not change themselves by a wild store: whether a REP goes on that has overwritten
+ * itself is a matter of luck, and the engine takes flags for dead by the code that it translated.
+ */
+#define CODE_WRITABLE 0x100000u
 #define SEGMENT_BASE16 0x30000000u /* DS, ES, SS of MODE16; CS starts with the code area */
 
 #define GS_BASE 0x7531864ull /* of 64-bit mode; FS belongs to the child's libc */
@@ -99,6 +105,7 @@ struct sequence {
 	enum mode mode;
 	enum class class;
 	u8 count;
+	bool stores_code;
 	u8 images;       /* pages, as bits of pages[], where state images are made */
 	u32 pool_offset; /* of the initial memory in the pool */
 	u32 code_at;     /* offset in the code area */
@@ -112,6 +119,14 @@ struct result {
 	struct state state;
 	u8 pages[RW_PAGES][PAGE_SIZE];
 };
+
+/* The address that offset 0 of the code area has to the sequence: its IP there. */
+static inline u64 code_base(const struct sequence *seq)
+{
+	if (seq->mode == MODE16)
+		return 0;
+	return layouts[seq->mode].code + (seq->stores_code ? CODE_WRITABLE : 0);
+}
 
 #define BATCH 96 /* times 40 instructions of 15 bytes fit in the code area */
 #define POOL_SIZE 0x20000u

@@ -883,6 +883,7 @@ static void make_smc(struct maker *m)
 	load_reg(m, RBX, 0);
 	if (m->full)
 		return;
+	m->seq->stores_code = true;
 	load = &m->seq->insn[m->seq->count - 1];
 	if (m->seq->mode == MODE64) {
 		memcpy(load->bytes, "\x48\xbb\0\0\0\0\0\0\0\0", 10);
@@ -1079,6 +1080,7 @@ void sequence_generate(struct sequence *sequence, const struct options *options,
 	sequence->seed = seed;
 	sequence->count = 0;
 	sequence->images = 0;
+	sequence->stores_code = false;
 	rng_next(&m.rng);
 	do /* half of all in 64-bit mode */
 		mode = rng_percent(&m.rng, 50) ? MODE64 : rng_below(&m.rng, MODE_TOTAL);
@@ -1097,11 +1099,9 @@ void sequence_generate(struct sequence *sequence, const struct options *options,
 
 void sequence_layout(struct sequence *seq, u32 code_at)
 {
-	u64 base = layouts[seq->mode].code;
-	u64 at, rip_base = seq->mode == MODE16 ? base : 0;
+	u64 at = code_base(seq) + code_at;
 	unsigned i;
 
-	at = base + code_at - rip_base;
 	for (i = 0; i < seq->count; i++) {
 		seq->start[i] = at;
 		at += seq->insn[i].len;

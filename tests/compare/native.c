@@ -89,10 +89,12 @@ static void map_child(struct native *native)
 	for (unsigned mode = 0; mode < MODE_TOTAL; mode++) {
 		const struct layout *layout = &layouts[mode];
 
-		if (mmap((void *)layout->code, CODE_SIZE, PROT_READ | PROT_WRITE | PROT_EXEC,
-			    MAP_SHARED | MAP_POPULATE | MAP_FIXED_NOREPLACE, native->fd,
-			    offsetof(struct batch, code)) == MAP_FAILED)
-			die("mapping of the code area");
+		for (unsigned writable = 0; writable <= (mode != MODE16); writable++)
+			if (mmap((void *)(layout->code + writable * CODE_WRITABLE), CODE_SIZE,
+				    PROT_READ | PROT_EXEC | (writable ? PROT_WRITE : 0),
+				    MAP_SHARED | MAP_POPULATE | MAP_FIXED_NOREPLACE, native->fd,
+				    offsetof(struct batch, code)) == MAP_FAILED)
+				die("mapping of the code area");
 		for (unsigned i = 0; i < DATA_PAGES; i++) {
 			if (data_page_kind[i] == '-')
 				continue;

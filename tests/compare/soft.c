@@ -116,8 +116,14 @@ static void map_all(struct soft *soft)
 	soft->root = PHYS_TABLES;
 	soft->next_table = PHYS_TABLES + PAGE_SIZE;
 	for (unsigned mode = 0; mode < MODE_TOTAL; mode++) {
-		for (u64 at = 0; at < CODE_SIZE; at += PAGE_SIZE)
-			map(soft, layouts[mode].code + at, PHYS_CODE + at, PTE_P | PTE_W | PTE_U);
+		for (u64 at = 0; at < CODE_SIZE; at += PAGE_SIZE) {
+			u64 code = layouts[mode].code + at;
+
+			map(soft, code, PHYS_CODE + at, PTE_P | PTE_U);
+			if (mode != MODE16)
+				map(soft, code + CODE_WRITABLE, PHYS_CODE + at,
+					PTE_P | PTE_W | PTE_U);
+		}
 		for (unsigned i = 0; i < DATA_PAGES; i++)
 			if (data_page_kind[i] != '-')
 				map(soft, layouts[mode].data + i * PAGE_SIZE, phys_of_data(i),
