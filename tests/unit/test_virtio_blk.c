@@ -344,6 +344,12 @@ static void many(void **opaque)
 	}
 }
 
+/* Where the host's file is not in its page cache the worker reads it, and the end comes later. */
+static bool needs_reset(void *opaque)
+{
+	return rig_read_status(opaque) & 64;
+}
+
 static void broken_rules(void **opaque)
 {
 	struct state *s = *opaque;
@@ -369,7 +375,7 @@ static void broken_rules(void **opaque)
 			rig_desc(rig, desc, 2, 0xd0000000, 1, RIG_WRITE, 0);
 		rig_post(rig, 0, 0);
 		rig_kick(rig, 0);
-		assert_true(rig_read_status(rig) & 64);
+		assert_true(rig_run(rig, needs_reset, rig));
 	}
 }
 
