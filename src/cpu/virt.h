@@ -81,6 +81,14 @@ enum virt_event {
 #define VIRT_TASK_JMP BIT(34)
 #define VIRT_TASK_EVENT BIT(35) /* through the IDT */
 
+/* When virt_ops.poll is asked at a boundary; see cpu/event.c for the order. */
+enum virt_moment {
+	VIRT_AFTER_INSN,  /* before the traps of the instruction that has ended */
+	VIRT_BEFORE_NMI,
+	VIRT_BEFORE_INTR, /* no shadow holds interrupts back */
+	VIRT_AFTER_INTR,  /* the same, and the INTR pin brought nothing */
+};
+
 struct virt_ops {
 	/*
 	 * Only asked while cpu->in_guest. True: intercepted; the #VMEXIT has been done, the state
@@ -95,12 +103,18 @@ struct virt_ops {
 	 * VMMCALL, VMCALL, VMX...), with all their checks. An enum outcome.
 	 */
 	int (*execute)(struct cpu *cpu, const struct insn *insn);
-	/* MSRs of the unit (VM_CR, VM_HSAVE_PA, VMX capabilities). 0, or -1 for #GP(0). */
+	/* MSRs of the unit (VM_CR, VM_HSAVE_PA, VMX capabilities), and while cpu->virtual_x2apic
+	 * those of the local APIC, where 1 says that it is not virtualized. 0, or -1 for #GP(0). */
 	int (*read_msr)(struct cpu *cpu, u32 msr, u64 *value);
 	int (*write_msr)(struct cpu *cpu, u32 msr, u64 value);
-	/* Virtual interrupts, GIF: asked at boundaries when virt_pending is set. True: something was
-	 * delivered or an exit was done. */
-	bool (*poll)(struct cpu *cpu);
+	/* The unit's own events (virtual interrupts, windows, timers): asked at boundaries while
+	 * virt_pending is set. True: something was delivered or an exit was done. */
+	bool (*poll)(struct cpu *cpu, enum virt_moment moment);
+	/* With virt_pending: whether a halted CPU would wake for it now. */
+	bool (*wakes)(const struct cpu *cpu);
+	/* CR8 while cpu->virtual_tpr. */
+	u64 (*read_cr8)(struct cpu *cpu);
+	void (*write_cr8)(struct cpu *cpu, u64 value);
 	/* Reset and INIT leave guest mode; INIT keeps the unit's MSRs. */
 	void (*reset)(struct cpu *cpu, bool init);
 };
