@@ -135,7 +135,7 @@ struct cpu {
 	u64 sysenter_cs, sysenter_esp, sysenter_eip;
 	u64 tsc_aux, tsc_offset /* guest TSC = host TSC * ratio + offset */, tsc_adjust;
 	u64 tsc_l1_offset;  /* what tsc_offset is outside a guest */
-	u64 tsc_ratio;      /* of the running guest, 8.32 fixed point as MSR C0000104; 1.0 outside */
+	u64 tsc_ratio;      /* of the running guest, TSC_RATIO_ONE being 1.0, as it is outside */
 	u64 debugctl, last_branch_from, last_branch_to, last_int_from, last_int_to;
 	u64 step_rip;       /* event.c: with MODE_STEP, RIP of the instruction that has just run */
 	u64 spec_ctrl, misc_enable, syscfg, hwcr;
@@ -170,12 +170,24 @@ struct cpu {
 	bool nested_paging;     /* a second translation stage is on */
 	bool gif;               /* global interrupt flag; true where there is no SVM */
 	bool virt_pending;      /* ask virt->poll at the next boundary */
-	bool intr_host_if;      /* the hypervisor's RFLAGS.IF when it entered: with virtual_tpr the INTR
-	                         * pin obeys this and not the guest's IF, APM2 15.21.1 */
+	bool intr_apart;        /* in a guest the INTR pin obeys intr_host_if and not the guest's IF: APM2
+	                         * 15.21.1, where it is the hypervisor's at its entry; SDM3 26.3, true */
+	bool intr_host_if;
+	bool nmi_apart;         /* nmi_blocked is the guest's affair and holds no NMI back: virtual NMIs,
+	                         * SDM3 25.6.1 */
+	bool nmi_iret_blind;    /* IRET leaves nmi_blocked alone, SDM3 26.3 */
+	bool iret_unblocked;    /* the fault being handled is of an IRET that has unblocked NMIs */
+	bool init_blocked;      /* VMX root operation, SDM3 24.8 */
+	bool virt_step;         /* the unit looks at every instruction boundary */
+	bool virtual_x2apic;    /* RDMSR and WRMSR of 800h to 8FFh ask virt_ops first */
+	u32 guest_lacks;        /* LACKS_*: instructions that are #UD in this guest, SDM3 25.6.2 */
+	/* Bits of CR0 and CR4 that the hypervisor owns read as the shadows, SDM3 25.6.6; all zero
+	 * outside a guest. */
+	u64 cr0_mask, cr0_shadow, cr4_mask, cr4_shadow;
+	u64 cr0_fixed1, cr4_fixed1; /* must be one: VMX operation, SDM3 24.8 */
 	u64 nested_root;        /* nCR3, or EPTP's address */
 	u64 nested_cr4, nested_efer; /* the host's, whose paging mode nested_root's tables are in */
-	bool virtual_tpr;       /* V_INTR_MASKING: CR8 is cr8_shadow, not the controller's TPR; a MOV
-	                         * to it sets virt_pending */
+	bool virtual_tpr;       /* CR8 is virt_ops', not the controller's TPR */
 	bool svm_disabled;      /* VM_CR.SVMDIS: EFER.SVME must be zero */
 	bool init_redirect;     /* VM_CR.R_INIT: INIT becomes #SX, APM2 15.28 */
 	u32 nested_asid;        /* tag of the guest's translations; 0 outside */
@@ -207,6 +219,13 @@ struct cpu {
 	struct cpuid_table *cpuid;
 	struct cpu_stats stats;
 };
+
+/* Bits of guest_lacks. */
+#define LACKS_RDTSCP BIT(0) /* and RDPID */
+#define LACKS_INVPCID BIT(1)
+#define LACKS_XSAVES BIT(2) /* and XRSTORS */
+
+#define TSC_RATIO_ONE BIT(48)
 
 #define LEVEL_ASLEEP 0
 #define LEVEL_HOST 1
@@ -309,6 +328,12 @@ static inline bool cpu_must_step(const struct cpu *cpu)
 }
 /* cpu_interrupt() and, where that faults, what follows from it. For virtual interrupts. */
 void cpu_deliver_event(struct cpu *cpu, const struct event *event);
+/* Takes a pending INIT, SIPI or NMI, which an exit has reported: who asked gets no other. */
+void cpu_take_pin(struct cpu *cpu, unsigned pin);
+/* The vector that the interrupt controller hands over, acknowledged; -1: it has gone. */
+int cpu_acknowledge(struct cpu *cpu);
+/* DR6, DR7 and DEBUGCTL as a #DB's handler finds them: for units whose exits show that. */
+void cpu_debug_registers(struct cpu *cpu, const struct fault *fault);
 /* Whether a halted CPU would wake now. Same thread. */
 bool cpu_has_wakeup(struct cpu *cpu);
 /* DEBUGCTL.LBR: an interrupt or exception has led from an instruction to cpu->rip. */
@@ -429,6 +454,9 @@ bool cpu_has(const struct cpu *cpu, u32 leaf, unsigned reg, unsigned bit);
 
 /* ---- time ---- */
 u64 cpu_tsc(const struct cpu *cpu); /* the guest's */
+/* A guest's TSC becomes L1's times ratio (TSC_RATIO_ONE: 1.0) plus offset; and L1's again. */
+void cpu_enter_guest_tsc(struct cpu *cpu, u64 ratio, u64 offset);
+void cpu_leave_guest_tsc(struct cpu *cpu);
 /* Of L1 and a running guest with it; the local APIC's deadline follows. 0 at reset, or by WRMSR. */
 void cpu_set_tsc(struct cpu *cpu, u64 value);
 /* When L1's TSC reaches a value, in CLOCK_MONOTONIC ns, rounded up; `cpu` is a struct cpu. Fits

@@ -65,12 +65,24 @@ static void pin_clear(struct cpu *cpu, unsigned pin)
 	__atomic_fetch_and(&cpu->pins, ~(u32)BIT(pin), __ATOMIC_SEQ_CST);
 }
 
-/* What the INTR pin is masked by: APM2 15.21.1. */
+void cpu_take_pin(struct cpu *cpu, unsigned pin)
+{
+	pin_clear(cpu, pin);
+	if (pin == CPU_PIN_NMI)
+		cpu->nmi_pending = false;
+}
+
+static bool nmi_masked(const struct cpu *cpu)
+{
+	return !cpu->gif || (cpu->nmi_blocked && !(cpu->in_guest && cpu->nmi_apart));
+}
+
+/* What the INTR pin is masked by: APM2 15.21.1, SDM3 26.3. */
 static bool intr_enabled(const struct cpu *cpu)
 {
 	if (!cpu->gif)
 		return false;
-	if (cpu->in_guest && cpu->virtual_tpr)
+	if (cpu->in_guest && cpu->intr_apart)
 		return cpu->intr_host_if;
 	return cpu->rflags_system & RFLAGS_IF;
 }
@@ -83,13 +95,15 @@ bool cpu_has_wakeup(struct cpu *cpu)
 		return pins & (BIT(CPU_PIN_SIPI) | BIT(CPU_PIN_INIT));
 	if (cpu->activity == CPU_SHUTDOWN)
 		return pins & BIT(CPU_PIN_INIT);
-	if (cpu->event.valid || cpu->pending_db || cpu->step_after || cpu->virt_pending)
+	if (cpu->event.valid || cpu->pending_db || cpu->step_after)
 		return true;
-	if (cpu->gif && (pins & BIT(CPU_PIN_INIT)))
+	if (cpu->virt_pending && cpu->virt->wakes(cpu))
+		return true;
+	if (cpu->gif && !cpu->init_blocked && (pins & BIT(CPU_PIN_INIT)))
 		return true;
 	if (cpu->gif && cpu->in_guest && (pins & BIT(CPU_PIN_SMI)))
 		return true;
-	if (cpu->gif && !cpu->nmi_blocked && (cpu->nmi_pending || (pins & BIT(CPU_PIN_NMI))))
+	if (!nmi_masked(cpu) && (cpu->nmi_pending || (pins & BIT(CPU_PIN_NMI))))
 		return true;
 	return (pins & BIT(CPU_PIN_INTR)) && intr_enabled(cpu);
 }
@@ -168,11 +182,8 @@ void cpu_debug_raised(struct cpu *cpu)
 	cpu->debugctl &= ~(DEBUGCTL_LBR | DEBUGCTL_BTF);
 }
 
-/* What DR6 and DR7 hold when the handler runs. They show in an intercept's state too. */
-static void fault_registers(struct cpu *cpu, const struct fault *fault)
+void cpu_debug_registers(struct cpu *cpu, const struct fault *fault)
 {
-	if (fault->vector != VEC_DB)
-		return;
 	cpu->dr6 = (cpu->dr6 & ~MASK(3, 0)) | fault->dr6;
 	cpu_debug_raised(cpu);
 }
@@ -190,10 +201,11 @@ static int deliver_exception(struct cpu *cpu, const struct fault *fault)
 	u32 error = fault->error;
 	bool has_error = fault->has_error;
 
-	fault_registers(cpu, fault);
 	/* asked before it becomes a double fault: APM2 15.12, 15.20 */
 	if (cpu_intercepted(cpu, NULL, VIRT_EXCEPTION, vector, error))
 		return 0;
+	if (vector == VEC_DB)
+		cpu_debug_registers(cpu, fault);
 	if (makes_double_fault(first, fault_class(vector))) {
 		if (first == DOUBLE_FAULT) {
 			shut_down(cpu);
@@ -230,13 +242,14 @@ void cpu_deliver_fault(struct cpu *cpu)
 
 		if (unlikely(fault.kind == FAULT_NESTED)) {
 			cpu->virt->nested_fault(cpu, &fault);
-			return;
+			break;
 		}
 		if (trace_on(TRACE_event))
 			trace_fault(cpu, &fault);
 		if (!deliver_exception(cpu, &fault))
-			return;
+			break;
 	}
+	cpu->iret_unblocked = false;
 }
 
 void cpu_deliver_event(struct cpu *cpu, const struct event *event)
@@ -249,8 +262,7 @@ void cpu_deliver_event(struct cpu *cpu, const struct event *event)
 		cpu->event.valid = false;
 }
 
-/* The vector that the interrupt controller hands over; -1: it has gone. */
-static int acknowledge(struct cpu *cpu)
+int cpu_acknowledge(struct cpu *cpu)
 {
 	int vector;
 
@@ -266,7 +278,8 @@ static int acknowledge(struct cpu *cpu)
 /* INIT and SIPI: APM2 14.1.4, 16.5. True when one was acted on. */
 static bool poll_init(struct cpu *cpu, u32 pins)
 {
-	if ((pins & BIT(CPU_PIN_INIT)) && (cpu->gif || cpu->activity != CPU_RUNNING)) {
+	if ((pins & BIT(CPU_PIN_INIT)) && (cpu->gif || cpu->activity != CPU_RUNNING) &&
+	    !cpu->init_blocked) {
 		/* where it is intercepted it stays pending for the hypervisor, APM2 15.21.8 */
 		if (cpu_intercepted(cpu, NULL, VIRT_INIT, 0, 0))
 			return true;
@@ -285,6 +298,8 @@ static bool poll_init(struct cpu *cpu, u32 pins)
 		pin_clear(cpu, CPU_PIN_SIPI);
 		if (cpu->activity != CPU_WAIT_SIPI)
 			return false;
+		if (cpu_intercepted(cpu, NULL, VIRT_SIPI, cpu->sipi_vector, 0))
+			return true;
 		segment_load_real(cpu, CS, cpu->sipi_vector << 8);
 		cpu->rip = 0;
 		cpu->activity = CPU_RUNNING;
@@ -341,7 +356,7 @@ static bool poll_nmi(struct cpu *cpu, u32 pins)
 		pin_clear(cpu, CPU_PIN_NMI);
 		cpu->nmi_pending = true;
 	}
-	if (!cpu->nmi_pending || cpu->nmi_blocked || !cpu->gif)
+	if (!cpu->nmi_pending || nmi_masked(cpu))
 		return false;
 	/* an intercepted NMI stays pending for the hypervisor, APM2 15.13.2 */
 	if (cpu_intercepted(cpu, NULL, VIRT_NMI, 0, 0))
@@ -361,7 +376,7 @@ static bool poll_intr(struct cpu *cpu, u32 pins)
 		return false;
 	if (cpu_intercepted(cpu, NULL, VIRT_INTR, 0, 0))
 		return true;
-	vector = acknowledge(cpu);
+	vector = cpu_acknowledge(cpu);
 	if (vector < 0)
 		return false;
 	if (trace_on(TRACE_irq))
@@ -411,6 +426,11 @@ static bool shadow_holds(struct cpu *cpu)
 	return false;
 }
 
+static bool poll_virt(struct cpu *cpu, enum virt_moment moment)
+{
+	return unlikely(cpu->virt_pending) && cpu->virt->poll(cpu, moment);
+}
+
 static bool poll_in_order(struct cpu *cpu)
 {
 	u32 pins = pins_now(cpu);
@@ -439,16 +459,14 @@ static bool poll_in_order(struct cpu *cpu)
 	}
 	held = shadow_holds(cpu);
 	mov_ss = held && cpu->shadow_mov_ss;
-	if (poll_traps(cpu, mov_ss, branched))
+	if (poll_virt(cpu, VIRT_AFTER_INSN) || poll_traps(cpu, mov_ss, branched) ||
+	    poll_virt(cpu, VIRT_BEFORE_NMI))
 		return true;
 	if (!mov_ss && poll_nmi(cpu, pins))
 		return true;
-	if (!held) {
-		if (poll_intr(cpu, pins))
-			return true;
-		if (cpu->virt_pending && cpu->virt->poll(cpu))
-			return true;
-	}
+	if (!held && (poll_virt(cpu, VIRT_BEFORE_INTR) || poll_intr(cpu, pins) ||
+			     poll_virt(cpu, VIRT_AFTER_INTR)))
+		return true;
 	return cpu->activity == CPU_RUNNING && poll_breakpoints(cpu);
 }
 

@@ -177,17 +177,28 @@ static int iret_real(struct cpu *cpu, const struct insn *insn)
 	return iret_finish(cpu, words[2], iret_mask(cpu, size));
 }
 
-int exec_IRET(struct cpu *cpu, const struct insn *insn)
+static int iret(struct cpu *cpu, const struct insn *insn)
 {
-	if (cpu_intercepted(cpu, insn, VIRT_IRET, 0, 0))
-		return OUTCOME_JUMP;
-	if (unlikely(cpu->nmi_blocked)) {
-		cpu->nmi_blocked = false;
-		cpu_events_unmasked(cpu);
-	}
 	if (likely(cpu_lma(cpu)))
 		return iret_long(cpu, insn);
 	if (!(cpu->cr0 & CR0_PE))
 		return iret_real(cpu, insn);
 	return cpu_v86(cpu) ? iret_v86(cpu, insn) : iret_protected(cpu, insn);
+}
+
+int exec_IRET(struct cpu *cpu, const struct insn *insn)
+{
+	if (cpu_intercepted(cpu, insn, VIRT_IRET, 0, 0))
+		return OUTCOME_JUMP;
+	if (unlikely(cpu->nmi_blocked) && !(cpu->in_guest && cpu->nmi_iret_blind)) {
+		int outcome;
+
+		/* also where it faults, SDM3 6.7.1 */
+		cpu->nmi_blocked = false;
+		cpu_events_unmasked(cpu);
+		outcome = iret(cpu, insn);
+		cpu->iret_unblocked = outcome == OUTCOME_FAULT;
+		return outcome;
+	}
+	return iret(cpu, insn);
 }

@@ -106,7 +106,7 @@ void cpu_mode_update(struct cpu *cpu)
 	if (cpu_protected(cpu))
 		mode |= MODE_PROTECTED;
 	if ((cpu->rflags_system & RFLAGS_TF) || (cpu->dr7 & DR7_ENABLE) ||
-	    (cpu->debugctl & DEBUGCTL_LBR))
+	    (cpu->debugctl & DEBUGCTL_LBR) || cpu->virt_step)
 		mode |= MODE_STEP;
 	/* which of its exits a hypervisor wants is known in virt/; outside a guest nobody asks */
 	if (cpu->in_guest)

@@ -10,7 +10,6 @@
 #define RESET_CS_BASE 0xffff0000ull
 #define RESET_RIP 0xfff0
 #define RESET_PAT 0x0007040600070406ull
-#define TSC_RATIO_ONE BIT(32)
 #define MISC_ENABLE_RESET (BIT(0) | BIT(11) | BIT(12)) /* fast strings; no BTS, no PEBS: SDM4 */
 #define HWCR_TSC_FREQ_SEL BIT(24) /* the TSC counts at the P0 frequency */
 
@@ -31,7 +30,10 @@ static void reset_common(struct cpu *cpu, bool init)
 	cpu->nested_asid = 0;
 	cpu->gif = true;
 	cpu->virt_pending = false;
-	cpu->virtual_tpr = false;
+	cpu->virtual_tpr = cpu->virtual_x2apic = cpu->virt_step = false;
+	cpu->intr_apart = cpu->nmi_apart = cpu->nmi_iret_blind = cpu->iret_unblocked = false;
+	cpu->guest_lacks = 0;
+	cpu->cr0_mask = cpu->cr4_mask = 0;
 
 	for (unsigned i = 0; i < ARRAY_SIZE(cpu->gpr); i++)
 		cpu->gpr[i] = 0;

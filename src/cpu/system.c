@@ -9,7 +9,6 @@
 
 #include "cpu/handlers.h"
 
-#define TSC_RATIO_ONE BIT(32)
 #define K7_COUNTERS 4
 
 u64 cpu_tsc(const struct cpu *cpu)
@@ -17,8 +16,25 @@ u64 cpu_tsc(const struct cpu *cpu)
 	u64 tsc = __builtin_ia32_rdtsc();
 
 	if (unlikely(cpu->tsc_ratio != TSC_RATIO_ONE))
-		tsc = (u128)tsc * cpu->tsc_ratio >> 32;
+		tsc = (u128)tsc * cpu->tsc_ratio >> 48;
 	return tsc + cpu->tsc_offset;
+}
+
+/* APM2 15.30.5, SDM3 26.3: the host's TSC and tsc_l1_offset are both scaled, offset is not. */
+void cpu_enter_guest_tsc(struct cpu *cpu, u64 ratio, u64 offset)
+{
+	u64 l1 = cpu->tsc_l1_offset;
+
+	if (unlikely(ratio != TSC_RATIO_ONE))
+		l1 = (u64)(((__int128)(i64)l1 * (i64)ratio) >> 48);
+	cpu->tsc_offset = l1 + offset;
+	cpu->tsc_ratio = ratio;
+}
+
+void cpu_leave_guest_tsc(struct cpu *cpu)
+{
+	cpu->tsc_offset = cpu->tsc_l1_offset;
+	cpu->tsc_ratio = TSC_RATIO_ONE;
 }
 
 void cpu_set_tsc(struct cpu *cpu, u64 value)
@@ -30,7 +46,7 @@ void cpu_set_tsc(struct cpu *cpu, u64 value)
 		cpu->tsc_offset = cpu->tsc_l1_offset;
 	else /* the guest's is a multiple of L1's, APM2 15.30.5 */
 		cpu->tsc_offset += (__int128)(i64)(cpu->tsc_l1_offset - old) *
-			(i64)cpu->tsc_ratio >> 32;
+			(i64)cpu->tsc_ratio >> 48;
 	pvclock_tsc_changed(cpu);
 	if (!cpu->intc_ops)
 		return;
@@ -83,6 +99,8 @@ int exec_RDTSC(struct cpu *cpu, const struct insn *insn)
 
 int exec_RDTSCP(struct cpu *cpu, const struct insn *insn)
 {
+	if (unlikely(cpu->guest_lacks & LACKS_RDTSCP))
+		return cpu_fault(cpu, VEC_UD);
 	if (tsc_forbidden(cpu))
 		return cpu_fault_gp0(cpu);
 	if (cpu_intercepted(cpu, insn, VIRT_RDTSCP, 0, 0))
@@ -94,6 +112,8 @@ int exec_RDTSCP(struct cpu *cpu, const struct insn *insn)
 
 int exec_RDPID(struct cpu *cpu, const struct insn *insn)
 {
+	if (unlikely(cpu->guest_lacks & LACKS_RDTSCP))
+		return cpu_fault(cpu, VEC_UD);
 	cpu->gpr[insn->rm] = (u32)cpu->tsc_aux;
 	return OUTCOME_NEXT;
 }

@@ -62,7 +62,8 @@ enum virt_event {
 	VIRT_EXCEPTION,    /* a: vector; b: error code; asked by event delivery only */
 	VIRT_INTR,         /* pins, asked at instruction boundaries */
 	VIRT_NMI,
-	VIRT_INIT,
+	VIRT_INIT,         /* SVM leaves it pending; VMX takes it */
+	VIRT_SIPI,         /* a: vector; asked in any activity */
 	VIRT_SMI,
 };
 

@@ -388,6 +388,9 @@ const struct virt_ops svm_ops = {
 	.read_msr = svm_read_msr,
 	.write_msr = svm_write_msr,
 	.poll = svm_poll,
+	.wakes = svm_wakes,
+	.read_cr8 = svm_read_cr8,
+	.write_cr8 = svm_write_cr8,
 	.reset = svm_reset,
 };
 

@@ -107,7 +107,10 @@ static inline bool svm_intercepted(const struct svm *svm, unsigned code)
 /* svm_event.c */
 void svm_inject(struct cpu *cpu);
 u64 svm_exit_int_info(const struct cpu *cpu);
-bool svm_poll(struct cpu *cpu);
+bool svm_poll(struct cpu *cpu, enum virt_moment moment);
+bool svm_wakes(const struct cpu *cpu);
+u64 svm_read_cr8(struct cpu *cpu);
+void svm_write_cr8(struct cpu *cpu, u64 value);
 /* Recomputes cpu->virt_pending after a change to V_IRQ or what masks it. */
 void svm_events_changed(struct cpu *cpu);
 void svm_set_gif(struct cpu *cpu, bool gif);

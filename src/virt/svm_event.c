@@ -42,15 +42,30 @@ void svm_set_gif(struct cpu *cpu, bool gif)
 		look_soon(cpu);
 }
 
-bool svm_poll(struct cpu *cpu)
+bool svm_wakes(const struct cpu *cpu)
+{
+	return virtual_interrupt_ready(cpu) && cpu->gif && (cpu->rflags_system & RFLAGS_IF);
+}
+
+/* V_TPR under V_INTR_MASKING, APM2 15.21.1. */
+u64 svm_read_cr8(struct cpu *cpu)
+{
+	return cpu->cr8_shadow;
+}
+
+void svm_write_cr8(struct cpu *cpu, u64 value)
+{
+	cpu->cr8_shadow = value;
+	svm_events_changed(cpu);
+}
+
+bool svm_poll(struct cpu *cpu, enum virt_moment moment)
 {
 	struct svm *svm = svm_of(cpu);
 	union vmcb *v = &svm->vmcb;
 	struct event event = { .type = EVENT_INTR };
 
-	/* a write of CR8 leaves the look to us */
-	cpu->virt_pending = virtual_interrupt_ready(cpu);
-	if (!cpu->virt_pending || !cpu->gif || !(cpu->rflags_system & RFLAGS_IF))
+	if (moment != VIRT_AFTER_INTR || !svm_wakes(cpu))
 		return false;
 	/* 15.13.5: the intercept comes before the interrupt is taken, V_IRQ stays */
 	if (svm_intercepted(svm, SVM_EXIT_VINTR)) {

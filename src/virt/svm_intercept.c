@@ -184,8 +184,10 @@ static void exception_exit(struct cpu *cpu, const struct insn *insn, u8 vector, 
 {
 	u64 info1 = 0, info2 = 0;
 
-	/* of #DB DR6 is already as the handler would find it, 15.12.2 */
-	if (vector == VEC_PF) {
+	if (vector == VEC_DB && !insn) {
+		/* 15.12.2: DR6 and DR7 as the handler would find them */
+		cpu_debug_registers(cpu, &cpu->fault);
+	} else if (vector == VEC_PF) {
 		/* 15.12.15: CR2 keeps its value; the address goes here */
 		info2 = cpu->fault.address;
 		svm_fetch_insn_bytes(cpu);
@@ -280,6 +282,7 @@ bool svm_intercept(struct cpu *cpu, const struct insn *insn, enum virt_event eve
 	case VIRT_RDSEED:
 	case VIRT_XSAVES:
 	case VIRT_XRSTORS:
+	case VIRT_SIPI:
 		return false; /* SVM has no intercept of these */
 	default:
 		code = simple_codes[event];

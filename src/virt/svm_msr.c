@@ -8,7 +8,7 @@
 #include "virt/svm.h"
 
 #define MSR_SVM_KEY 0xc0010118
-#define TSC_RATIO_ONE BIT(32)
+#define SVM_TSC_RATIO_ONE BIT(32) /* 8.32 fixed point, 15.30.5 */
 #define TSC_RATIO_RESERVED MASK(63, 40)
 #define VM_CR_WRITABLE (VM_CR_DPD | VM_CR_R_INIT | VM_CR_DIS_A20M | VM_CR_LOCK | VM_CR_SVMDIS)
 
@@ -105,8 +105,7 @@ void svm_reset(struct cpu *cpu, bool init)
 			cpu->pat = svm->host.pat;
 		if (svm->guest_has_lbr)
 			cpu->debugctl = svm->host.debugctl;
-		cpu->tsc_offset = cpu->tsc_l1_offset;
-		cpu->tsc_ratio = TSC_RATIO_ONE;
+		cpu_leave_guest_tsc(cpu);
 	}
 	svm->cached = false;
 	svm->guest_has_pat = svm->guest_has_lbr = false;
@@ -114,7 +113,7 @@ void svm_reset(struct cpu *cpu, bool init)
 		svm->mode_tag[i].asid = 0;
 	if (!init) {
 		svm->vm_cr = svm->hsave_pa = svm->key = 0;
-		svm->tsc_ratio = TSC_RATIO_ONE;
+		svm->tsc_ratio = SVM_TSC_RATIO_ONE;
 	} else if (!(svm->vm_cr & VM_CR_LOCK)) {
 		svm->vm_cr &= ~(u64)VM_CR_SVMDIS;
 	}

@@ -264,8 +264,7 @@ void svm_load_host(struct cpu *cpu)
 		cpu->last_int_to = host->last_int_to;
 	}
 	svm->guest_has_pat = svm->guest_has_lbr = false;
-	cpu->tsc_offset = cpu->tsc_l1_offset;
-	cpu->tsc_ratio = BIT(32);
+	cpu_leave_guest_tsc(cpu);
 
 	/* nothing that was about to happen to the guest happens to the host */
 	cpu->event.valid = false;
@@ -279,7 +278,7 @@ void svm_load_host(struct cpu *cpu)
 	cpu->in_guest = false;
 	cpu->nested_paging = false;
 	cpu->nested_asid = 0;
-	cpu->virtual_tpr = false;
+	cpu->virtual_tpr = cpu->intr_apart = false;
 	cpu->context_stale = true;
 	cpu_mode_update(cpu);
 }
@@ -302,14 +301,6 @@ static void flush_for_modes(struct cpu *cpu)
 		svm->mode_tag[slot].asid = cpu->nested_asid;
 		svm->mode_tag[slot].bits = bits;
 	}
-}
-
-/* A signed offset times an 8.32 fixed-point ratio. */
-static u64 scale_tsc(u64 offset, u64 ratio)
-{
-	if (likely(ratio == BIT(32)))
-		return offset;
-	return (u64)(((__int128)(i64)offset * (i64)ratio) >> 32);
 }
 
 /* APM2 15.5.1, from "load guest state" on; the copy has been checked. */
@@ -358,9 +349,8 @@ bool svm_load_guest(struct cpu *cpu)
 		cpu->last_int_from = v->last_excp_from;
 		cpu->last_int_to = v->last_excp_to;
 	}
-	/* 15.30.5: the guest's is (TSC * ratio) + offset, the TSC being host's + tsc_l1_offset */
-	cpu->tsc_offset = scale_tsc(cpu->tsc_l1_offset, svm->tsc_ratio) + v->tsc_offset;
-	cpu->tsc_ratio = svm->tsc_ratio;
+	/* TSC_RATIO is 8.32 fixed point, 15.30.5 */
+	cpu_enter_guest_tsc(cpu, svm->tsc_ratio << 16, v->tsc_offset);
 	svm->pause_count = v->pause_filter_count;
 	svm->pause_tsc = 0;
 
@@ -370,7 +360,7 @@ bool svm_load_guest(struct cpu *cpu)
 	cpu->pending_db = 0;
 	cpu->step_after = false;
 	cpu->intr_host_if = svm->host.rflags_system & RFLAGS_IF;
-	cpu->virtual_tpr = v->vintr & VINTR_MASKING;
+	cpu->virtual_tpr = cpu->intr_apart = v->vintr & VINTR_MASKING;
 	cpu->cr8_shadow = v->vintr & VINTR_TPR_VALUE;
 	cpu->in_guest = true;
 	cpu->context_stale = true;
