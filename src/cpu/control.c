@@ -54,8 +54,8 @@ int cpu_write_cr0(struct cpu *cpu, u64 value)
 {
 	u64 changed, efer;
 
-	/* APM2 3.1.1 */
-	if (value >> 32)
+	/* APM2 3.1.1; what VMX operation fixes, SDM3 24.8 */
+	if (value >> 32 || (~value & cpu->cr0_fixed1))
 		return cpu_fault_gp0(cpu);
 	value = (value & CR0_EXIST) | CR0_ET;
 	if ((value & CR0_PG) && !(value & CR0_PE))
@@ -102,7 +102,7 @@ int cpu_write_cr4(struct cpu *cpu, u64 value)
 	const u64 flushing = CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_LA57;
 	u64 changed = value ^ cpu->cr4;
 
-	if (value & ~cpu_cr4_valid(cpu))
+	if ((value & ~cpu_cr4_valid(cpu)) || (~value & cpu->cr4_fixed1))
 		return cpu_fault_gp0(cpu);
 	if (cpu_lma(cpu) && !(value & CR4_PAE))
 		return cpu_fault_gp0(cpu);
@@ -175,13 +175,13 @@ u64 cpu_efer_valid(const struct cpu *cpu)
 	return valid;
 }
 
-/* CR8 is the local APIC's TPR, or the one a hypervisor virtualizes, APM2 15.21.1. */
+/* CR8 is the local APIC's TPR, or the one a hypervisor virtualizes. */
 static u64 read_cr8(struct cpu *cpu)
 {
 	u64 value = 0;
 
 	if (cpu->virtual_tpr)
-		return cpu->cr8_shadow;
+		return cpu->virt->read_cr8(cpu);
 	if (cpu->intc_ops) {
 		cpu_park_fpu(cpu);
 		machine_lock(cpu->machine);
@@ -196,9 +196,7 @@ static int write_cr8(struct cpu *cpu, u64 value)
 	if (value & ~0xfull)
 		return cpu_fault_gp0(cpu);
 	if (cpu->virtual_tpr) {
-		cpu->cr8_shadow = value;
-		cpu->virt_pending = true;
-		cpu_events_unmasked(cpu);
+		cpu->virt->write_cr8(cpu, value);
 	} else if (cpu->intc_ops) {
 		cpu_park_fpu(cpu);
 		machine_lock(cpu->machine);
@@ -211,6 +209,27 @@ static int write_cr8(struct cpu *cpu, u64 value)
 static bool control_register_exists(unsigned number)
 {
 	return number == 0 || (number >= 2 && number <= 4) || number == 8;
+}
+
+/* CR0 and CR4 as a guest reads and writes them: some bits may be its hypervisor's, SDM3 26.3. */
+static u64 visible_cr0(const struct cpu *cpu)
+{
+	return (cpu->cr0 & ~cpu->cr0_mask) | (cpu->cr0_shadow & cpu->cr0_mask);
+}
+
+static u64 visible_cr4(const struct cpu *cpu)
+{
+	return (cpu->cr4 & ~cpu->cr4_mask) | (cpu->cr4_shadow & cpu->cr4_mask);
+}
+
+static int write_own_cr0(struct cpu *cpu, u64 value)
+{
+	return cpu_write_cr0(cpu, (value & ~cpu->cr0_mask) | (cpu->cr0 & cpu->cr0_mask));
+}
+
+static int write_own_cr4(struct cpu *cpu, u64 value)
+{
+	return cpu_write_cr4(cpu, (value & ~cpu->cr4_mask) | (cpu->cr4 & cpu->cr4_mask));
 }
 
 int exec_MOV_FROM_CR(struct cpu *cpu, const struct insn *insn)
@@ -226,7 +245,7 @@ int exec_MOV_FROM_CR(struct cpu *cpu, const struct insn *insn)
 		return OUTCOME_JUMP;
 	switch (insn->reg) {
 	case 0:
-		value = cpu->cr0;
+		value = visible_cr0(cpu);
 		break;
 	case 2:
 		value = cpu->cr2;
@@ -235,7 +254,7 @@ int exec_MOV_FROM_CR(struct cpu *cpu, const struct insn *insn)
 		value = cpu->cr3;
 		break;
 	case 4:
-		value = cpu->cr4;
+		value = visible_cr4(cpu);
 		break;
 	default:
 		value = read_cr8(cpu);
@@ -257,14 +276,14 @@ int exec_MOV_TO_CR(struct cpu *cpu, const struct insn *insn)
 		return OUTCOME_JUMP;
 	switch (insn->reg) {
 	case 0:
-		return cpu_write_cr0(cpu, value);
+		return write_own_cr0(cpu, value);
 	case 2:
 		cpu->cr2 = value;
 		return OUTCOME_NEXT;
 	case 3:
 		return cpu_write_cr3(cpu, value);
 	case 4:
-		return cpu_write_cr4(cpu, value);
+		return write_own_cr4(cpu, value);
 	default:
 		return write_cr8(cpu, value) ? OUTCOME_FAULT : cpu_end_block(cpu, insn);
 	}
@@ -276,7 +295,7 @@ int exec_CLTS(struct cpu *cpu, const struct insn *insn)
 		return cpu_fault_gp0(cpu);
 	if (cpu_intercepted(cpu, insn, VIRT_CR_WRITE, 0, cpu->cr0 & ~CR0_TS))
 		return OUTCOME_JUMP;
-	cpu->cr0 &= ~CR0_TS;
+	cpu->cr0 &= ~(CR0_TS & ~cpu->cr0_mask);
 	cpu_mode_update(cpu);
 	return OUTCOME_NEXT;
 }
@@ -291,10 +310,9 @@ int exec_LMSW(struct cpu *cpu, const struct insn *insn)
 		return cpu_fault_gp0(cpu);
 	if (operand_read_rm(cpu, insn, 2, &value))
 		return OUTCOME_FAULT;
-	value = (cpu->cr0 & ~(low & ~CR0_PE)) | (value & low);
 	if (cpu_intercepted(cpu, insn, VIRT_CR_WRITE, 0, value))
 		return OUTCOME_JUMP;
-	return cpu_write_cr0(cpu, value);
+	return write_own_cr0(cpu, (cpu->cr0 & ~(low & ~CR0_PE)) | (value & low));
 }
 
 int exec_SMSW(struct cpu *cpu, const struct insn *insn)
@@ -303,17 +321,27 @@ int exec_SMSW(struct cpu *cpu, const struct insn *insn)
 		return cpu_fault_gp0(cpu);
 	if (cpu_intercepted(cpu, insn, VIRT_CR_READ, 0, insn->is_mem ? 0 : insn->rm))
 		return OUTCOME_JUMP;
-	return operand_write_rm(cpu, insn, insn->is_mem ? 2 : insn->opsize, cpu->cr0) ?
+	return operand_write_rm(cpu, insn, insn->is_mem ? 2 : insn->opsize, visible_cr0(cpu)) ?
 		OUTCOME_FAULT : OUTCOME_NEXT;
 }
 
 /* ---- debug registers, APM2 13.1 ---- */
 
-/* Number, privilege, general detection; DR4 and DR5 are DR6 and DR7 without CR4.DE. */
-static int debug_register_check(struct cpu *cpu, unsigned *number)
+/*
+ * Number, privilege, general detection, and the hypervisor's question, whose turn is the vendor's:
+ * first of all but for the number in SDM3 26.1.3, last in APM2 15.7. DR4 and DR5 are DR6 and DR7
+ * without CR4.DE. OUTCOME_NEXT: go on.
+ */
+static int debug_register_check(struct cpu *cpu, const struct insn *insn, enum virt_event event,
+	unsigned *number)
 {
+	bool intel = cpu_is_intel(cpu);
+
+	*number = insn->reg;
 	if (*number > 7)
 		return cpu_fault(cpu, VEC_UD);
+	if (intel && cpu_intercepted(cpu, insn, event, insn->reg, insn->rm))
+		return OUTCOME_JUMP;
 	if (*number == 4 || *number == 5) {
 		if (cpu->cr4 & CR4_DE)
 			return cpu_fault(cpu, VEC_UD);
@@ -326,17 +354,18 @@ static int debug_register_check(struct cpu *cpu, unsigned *number)
 		cpu->fault.dr6 = DR6_BD;
 		return OUTCOME_FAULT;
 	}
-	return 0;
+	if (!intel && cpu_intercepted(cpu, insn, event, insn->reg, insn->rm))
+		return OUTCOME_JUMP;
+	return OUTCOME_NEXT;
 }
 
 int exec_MOV_FROM_DR(struct cpu *cpu, const struct insn *insn)
 {
-	unsigned number = insn->reg;
+	unsigned number;
+	int outcome = debug_register_check(cpu, insn, VIRT_DR_READ, &number);
 
-	if (debug_register_check(cpu, &number))
-		return OUTCOME_FAULT;
-	if (cpu_intercepted(cpu, insn, VIRT_DR_READ, insn->reg, insn->rm))
-		return OUTCOME_JUMP;
+	if (outcome != OUTCOME_NEXT)
+		return outcome;
 	gpr_write(cpu, insn->rm, cpu_long64(cpu) ? 8 : 4,
 		number < 4 ? cpu->dr[number] : number == 6 ? cpu->dr6 : cpu->dr7);
 	return OUTCOME_NEXT;
@@ -345,12 +374,11 @@ int exec_MOV_FROM_DR(struct cpu *cpu, const struct insn *insn)
 int exec_MOV_TO_DR(struct cpu *cpu, const struct insn *insn)
 {
 	u64 value = gpr_read(cpu, insn->rm, cpu_long64(cpu) ? 8 : 4);
-	unsigned number = insn->reg;
+	unsigned number;
+	int outcome = debug_register_check(cpu, insn, VIRT_DR_WRITE, &number);
 
-	if (debug_register_check(cpu, &number))
-		return OUTCOME_FAULT;
-	if (cpu_intercepted(cpu, insn, VIRT_DR_WRITE, insn->reg, insn->rm))
-		return OUTCOME_JUMP;
+	if (outcome != OUTCOME_NEXT)
+		return outcome;
 	if (number < 4) {
 		cpu->dr[number] = value;
 		cpu_mode_update(cpu); /* breakpoints may be armed */
@@ -394,6 +422,8 @@ int exec_INVPCID(struct cpu *cpu, const struct insn *insn)
 	u64 type = gpr_read(cpu, insn->reg, cpu_long64(cpu) ? 8 : 4), descriptor[2];
 	u64 base = cpu_long64(cpu) && insn->seg < FS ? 0 : cpu->seg[insn->seg].base;
 
+	if (unlikely(cpu->guest_lacks & LACKS_INVPCID))
+		return cpu_fault(cpu, VEC_UD);
 	if (cpu->cpl)
 		return cpu_fault_gp0(cpu);
 	if (cpu_intercepted(cpu, insn, VIRT_INVPCID, base + cpu_effective_address(cpu, insn), type))

@@ -50,7 +50,7 @@ struct table_register {
 #define MODE_AVX512 0x080
 #define MODE_USER 0x100     /* CPL 3 */
 #define MODE_STEP 0x200     /* TF, breakpoints in DR7, DEBUGCTL.LBR: blocks of one instruction */
-#define MODE_PAUSE 0x400    /* PAUSE goes to C: the hypervisor wants to know */
+#define MODE_GUEST 0x400    /* in_guest: PAUSE, RDRAND and RDSEED go to C, a hypervisor may want them */
 #define MODE_PROTECTED 0x800 /* CR0.PE without VM: selectors name descriptors */
 #define MODE_FWAIT_NM 0x1000 /* CR0.MP and TS: FWAIT raises #NM though MODE_FPU speaks of EM, TS */
 
@@ -60,7 +60,12 @@ enum cpu_activity { CPU_RUNNING, CPU_HALTED, CPU_SHUTDOWN, CPU_WAIT_SIPI };
 enum fault_kind {
 	FAULT_NONE,
 	FAULT_EXCEPTION, /* vector, error, address */
-	FAULT_NESTED,    /* the second translation stage: goes to virt_ops.nested_fault */
+	/* from here on what goes to virt_ops.nested_fault and not through the IDT */
+	FAULT_NESTED,    /* AMD's nested tables: error, gpa, address, in_walk */
+	FAULT_EPT_VIOLATION,        /* qualification, suppress_ve, gpa, address */
+	FAULT_EPT_MISCONFIGURATION, /* gpa; by SDM3 28.2.1 nothing else is told of it */
+	FAULT_PML_FULL,             /* virt_ops.log_dirty had no room: nothing was accessed */
+	FAULT_APIC_ACCESS,          /* gpa, access, address, in_walk */
 };
 
 struct fault {
@@ -69,12 +74,28 @@ struct fault {
 	bool has_error;
 	bool trap;      /* RIP of the frame is the next instruction's (#DB of single-step, ...) */
 	u32 error;      /* error code; for FAULT_NESTED the PF_* bits of the access */
-	u64 address;    /* #PF: the linear address for CR2; FAULT_NESTED: also the linear address */
-	u64 gpa;        /* FAULT_NESTED: the guest-physical address that would not translate */
+	u64 address;    /* the linear address: #PF's for CR2, and where linear_valid of the others */
+	u64 gpa;        /* the guest-physical address that would not translate;
+	                 * FAULT_APIC_ACCESS: where in the machine's space, offset in the page included */
 	u64 dr6;        /* #DB: the bits to set in DR6 */
-	bool in_walk;   /* FAULT_NESTED: hit while reading the guest's page tables */
+	bool in_walk;   /* hit while reading or updating the guest's page tables: with
+	                 * FAULT_APIC_ACCESS a guest-physical access, SDM3 30.4.6.1 */
 	bool linear_valid;
+	bool suppress_ve;  /* FAULT_EPT_VIOLATION: bit 63 of the entry that decides, SDM3 26.5.7.1 */
+	u8 access;         /* ACCESS_READ, WRITE or EXEC: what was tried */
+	u16 qualification; /* FAULT_EPT_VIOLATION: EPT_QUAL_*, bits 0 to 8 of the exit qualification */
 };
+
+/* Exit qualification of EPT violations, SDM3 table 28-7. Bits 9 to 11 are not offered. */
+#define EPT_QUAL_READ BIT(0)
+#define EPT_QUAL_WRITE BIT(1)
+#define EPT_QUAL_FETCH BIT(2)
+#define EPT_QUAL_READABLE BIT(3)
+#define EPT_QUAL_WRITABLE BIT(4)
+#define EPT_QUAL_EXECUTABLE BIT(5)      /* with mode-based execute control: for supervisor mode */
+#define EPT_QUAL_USER_EXECUTABLE BIT(6) /* 0 without mode-based execute control */
+#define EPT_QUAL_LINEAR_VALID BIT(7)
+#define EPT_QUAL_FINAL BIT(8)           /* the translation of a linear address, no page walk */
 
 /* An interrupt or exception on its way into the guest. Types as in EVENTINJ, APM2 15.20. */
 enum event_type { EVENT_INTR = 0, EVENT_NMI = 2, EVENT_EXCEPTION = 3, EVENT_SOFT = 4 };
@@ -185,12 +206,18 @@ struct cpu {
 	 * outside a guest. */
 	u64 cr0_mask, cr0_shadow, cr4_mask, cr4_shadow;
 	u64 cr0_fixed1, cr4_fixed1; /* must be one: VMX operation, SDM3 24.8 */
-	u64 nested_root;        /* nCR3, or EPTP's address */
+	u64 nested_root;        /* nCR3, or with `ept` the EPTP, all of it */
 	u64 nested_cr4, nested_efer; /* the host's, whose paging mode nested_root's tables are in */
 	bool virtual_tpr;       /* CR8 is virt_ops', not the controller's TPR */
 	bool svm_disabled;      /* VM_CR.SVMDIS: EFER.SVME must be zero */
 	bool init_redirect;     /* VM_CR.R_INIT: INIT becomes #SX, APM2 15.28 */
-	u32 nested_asid;        /* tag of the guest's translations; 0 outside */
+	u32 nested_asid;        /* ASID or VPID: tag of the guest's translations; 0 outside */
+	u64 nested_tag;         /* the rest of that tag, see tlb_world_changed() */
+	bool ept;               /* with nested_paging: the second stage is EPT, SDM3 29.3 */
+	bool ept_mode_based;    /* mode-based execute control for EPT */
+	bool ept_pml;           /* page-modification logging: virt->log_dirty is to be asked */
+	u64 apic_access_page;   /* data accesses to this page of the machine's space go to
+	                         * virt->apic_*, SDM3 30.4; NO_APIC_ACCESS_PAGE: to none */
 	void *virt_state;       /* struct svm or struct vmx */
 
 	/* -- where it lives -- */
@@ -226,6 +253,8 @@ struct cpu {
 #define LACKS_XSAVES BIT(2) /* and XRSTORS */
 
 #define TSC_RATIO_ONE BIT(48)
+
+#define NO_APIC_ACCESS_PAGE (~0ull)
 
 #define LEVEL_ASLEEP 0
 #define LEVEL_HOST 1
@@ -425,8 +454,13 @@ int mmu_translate(struct cpu *cpu, u64 linear, unsigned access, bool user, bool 
 /* Second stage alone: a guest-physical address the hypervisor's structures named. */
 int mmu_translate_guest_physical(struct cpu *cpu, u64 gpa, unsigned access, bool in_walk,
 	u64 linear, struct translation *out);
-/* CR3 and PDPTEs are valid for the paging mode? Loads pdpte[]; OUTCOME_FAULT is #GP(0). */
+/*
+ * Loads pdpte[] as MOV CR3 does for PAE paging outside long mode. OUTCOME_FAULT is #GP(0), or under
+ * EPT one of its faults. Under AMD's nested paging it does nothing: there each walk reads them.
+ */
 int mmu_load_pdptes(struct cpu *cpu, u64 cr3);
+/* Whether four PDPTEs that are not read by MOV CR3 (a VMCS's) may be, SDM3 27.3.1.6. */
+bool mmu_pdptes_valid(const struct cpu *cpu, const u64 pdpte[4]);
 
 /* ---- control registers: control.c; used by virt/ on world switches too ---- */
 /* With checks and flushes as the MOV. 0 or OUTCOME_FAULT. */

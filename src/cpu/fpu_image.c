@@ -235,6 +235,8 @@ int exec_XSAVEC(struct cpu *cpu, const struct insn *insn)
 
 int exec_XSAVES(struct cpu *cpu, const struct insn *insn)
 {
+	if (unlikely(cpu->guest_lacks & LACKS_XSAVES))
+		return cpu_fault(cpu, VEC_UD);
 	if (xsave_available(cpu))
 		return OUTCOME_FAULT;
 	if (cpu->cpl)
@@ -317,6 +319,8 @@ int exec_XRSTOR(struct cpu *cpu, const struct insn *insn)
 
 int exec_XRSTORS(struct cpu *cpu, const struct insn *insn)
 {
+	if (unlikely(cpu->guest_lacks & LACKS_XSAVES))
+		return cpu_fault(cpu, VEC_UD);
 	if (xsave_available(cpu))
 		return OUTCOME_FAULT;
 	if (cpu->cpl)

@@ -110,7 +110,7 @@ void cpu_mode_update(struct cpu *cpu)
 		mode |= MODE_STEP;
 	/* which of its exits a hypervisor wants is known in virt/; outside a guest nobody asks */
 	if (cpu->in_guest)
-		mode |= MODE_PAUSE;
+		mode |= MODE_GUEST;
 	cpu->mode = mode;
 	if (cpu_watching(cpu))
 		cpu_watch_update(cpu);

@@ -91,6 +91,18 @@ static int write_pred_cmd(struct cpu *cpu, u32 msr, u64 value)
 	return has_spec_ctrl(cpu) && !(value & ~1ull) ? 0 : -1;
 }
 
+/* The virtualization unit's, where it is Intel's; without one it is locked and off, SDM3 24.7. */
+static int read_feature_control(struct cpu *cpu, u32 msr, u64 *value)
+{
+	*value = 1;
+	return cpu->virt ? cpu->virt->read_msr(cpu, msr, value) : 0;
+}
+
+static int write_feature_control(struct cpu *cpu, u32 msr, u64 value)
+{
+	return cpu->virt ? cpu->virt->write_msr(cpu, msr, value) : -1;
+}
+
 static int read_forbidden(struct cpu *cpu, u32 msr, u64 *value)
 {
 	return -1;
@@ -297,7 +309,8 @@ static const struct msr_row msr_table[] = {
 	READ_ONLY(0x17, INTEL, 0), /* PLATFORM_ID */
 	INTC(MSR_APIC_BASE, MSR_APIC_BASE),
 	VALUE(0x2a, INTEL, 0), /* EBL_CR_POWERON */
-	READ_ONLY(MSR_FEATURE_CONTROL, INTEL, 1), /* locked, no VMX */
+	{ MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL, MSR_CALL, INTEL, 0, 0, read_feature_control,
+		write_feature_control },
 	CALL(MSR_TSC_ADJUST, read_tsc_adjust, write_tsc_adjust),
 	CALL(MSR_SPEC_CTRL, read_spec_ctrl, write_spec_ctrl),
 	CALL(MSR_PRED_CMD, read_forbidden, write_pred_cmd),
@@ -448,11 +461,21 @@ static int write_row(struct cpu *cpu, const struct msr_row *row, u32 msr, u64 va
 	return 0;
 }
 
+static bool is_x2apic(u32 msr)
+{
+	return msr >= MSR_X2APIC_FIRST && msr <= MSR_X2APIC_LAST;
+}
+
 int cpu_read_msr(struct cpu *cpu, u32 msr, u64 *value)
 {
 	const struct msr_row *row = find_row(cpu, msr);
-	int result = -1;
+	int result = 1;
 
+	if (unlikely(cpu->virtual_x2apic) && is_x2apic(msr))
+		result = cpu->virt->read_msr(cpu, msr, value);
+	if (result <= 0)
+		return result ? cpu_fault_gp0(cpu) : 0;
+	result = -1;
 	if (row)
 		result = read_row(cpu, row, msr, value);
 	else if (cpu->virt)
@@ -465,8 +488,13 @@ int cpu_read_msr(struct cpu *cpu, u32 msr, u64 *value)
 int cpu_write_msr(struct cpu *cpu, u32 msr, u64 value)
 {
 	const struct msr_row *row = find_row(cpu, msr);
-	int result = -1;
+	int result = 1;
 
+	if (unlikely(cpu->virtual_x2apic) && is_x2apic(msr))
+		result = cpu->virt->write_msr(cpu, msr, value);
+	if (result <= 0)
+		return result ? cpu_fault_gp0(cpu) : 0;
+	result = -1;
 	if (row)
 		result = write_row(cpu, row, msr, value);
 	else if (cpu->virt)

@@ -100,14 +100,36 @@ static inline void walk_hints_flush(struct context *context)
 	}
 }
 
-/* Picks cpu->context by asid, PCID, CPL, SMAP and AC; makes one where there is none. */
+/*
+ * What a context's translations are tagged with: ASID or VPID, the second stage (EPT: EP4TA, A/D,
+ * mode-based execution; whether there is an APIC-access page), PCID, privilege class, and the bits of
+ * CR0, CR4 and EFER that give page tables their meaning. So a VM entry or exit flushes nothing on
+ * account of such bits: it changes them and selects another context.
+ *
+ * What virt/ must do as it enters a guest, leaves one or switches EPTPs: set nested_paging,
+ * nested_root, nested_asid, ept, ept_mode_based and apic_access_page as they are from now on, then
+ * call tlb_world_changed() and, once control registers are loaded, cpu_mode_update(). Without VPIDs
+ * (nested_asid 0 in the guest too): tlb_flush_asid(cpu, 0) at each entry and each exit.
+ */
+void tlb_world_changed(struct cpu *cpu);
+
+/* Picks cpu->context by all that; makes one where there is none. */
 void tlb_select(struct cpu *cpu);
 
-/* What a flush drops. PCID and ASID are tags of the current world unless named. */
+/*
+ * What a flush drops. `asid` is AMD's ASID or Intel's VPID, under whichever EPTP. SDM3 29.4.3.1:
+ * INVVPID's types 0 to 3 are tlb_flush_page() with every_pcid, tlb_flush_asid(),
+ * tlb_flush_every_vpid() and tlb_flush_asid_local(); INVEPT's 1 and 2 are tlb_flush_ept() and
+ * tlb_flush_every_ept().
+ */
 void tlb_flush_all(struct cpu *cpu);                     /* everything, every world */
-void tlb_flush_asid(struct cpu *cpu, u32 asid);          /* one world */
+void tlb_flush_asid(struct cpu *cpu, u32 asid);
+void tlb_flush_asid_local(struct cpu *cpu, u32 asid);    /* all but global pages, every PCID */
+void tlb_flush_every_vpid(struct cpu *cpu);              /* but for VPID 0 */
 void tlb_flush_pcid(struct cpu *cpu, u32 asid, u32 pcid); /* all but global pages */
 void tlb_flush_page(struct cpu *cpu, u32 asid, u32 pcid, u64 linear, bool every_pcid);
+void tlb_flush_ept(struct cpu *cpu, u64 eptp);           /* by EP4TA: bits 51:12 count */
+void tlb_flush_every_ept(struct cpu *cpu);               /* of what was cached with EPT on */
 /* A host page became write-protected (translated code, dirty log): no entry may write to it. */
 void tlb_protect_ram_page(struct cpu *cpu, u64 host);
 /* Jump caches name blocks that are about to go: empty them all. */

@@ -18,7 +18,7 @@ struct fault;
  */
 enum virt_event {
 	VIRT_CR_READ,      /* a: number; b: general register */
-	VIRT_CR_WRITE,     /* a: number; b: the value; insn tells MOV, LMSW, CLTS */
+	VIRT_CR_WRITE,     /* a: number; b: the value, of LMSW its operand; insn tells MOV, LMSW, CLTS */
 	VIRT_DR_READ,      /* a: number; b: general register */
 	VIRT_DR_WRITE,     /* a: number; b: general register */
 	VIRT_IDTR_READ,    /* SIDT, SGDT, SLDT, STR; LIDT, LGDT, LLDT, LTR */
@@ -97,8 +97,29 @@ struct virt_ops {
 	 */
 	bool (*intercept)(struct cpu *cpu, const struct insn *insn, enum virt_event event, u64 a,
 		u64 b);
-	/* A fault of the second translation stage ends the guest: form its exit. */
+	/*
+	 * A fault of a kind from FAULT_NESTED on ends the guest: form its exit. Of EPT violations
+	 * #VE may be made instead. cpu->rip and the registers are as before the instruction;
+	 * cpu->event is valid where an event was being delivered.
+	 */
 	void (*nested_fault)(struct cpu *cpu, const struct fault *fault);
+	/*
+	 * With cpu->ept_pml: the dirty flag of the page at gpa (4 KiB aligned) is about to be set;
+	 * log it. False: the log is full, the access becomes FAULT_PML_FULL. SDM3 29.3.6. A page may
+	 * be logged twice where another CPU changes the entry at the same time.
+	 */
+	bool (*log_dirty)(struct cpu *cpu, u64 gpa);
+	/*
+	 * Data accesses at an offset in cpu->apic_access_page, never across its end. First it is
+	 * asked whether one of this kind (ACCESS_READ; ACCESS_WRITE, with ACCESS_MODIFY where the
+	 * old bytes are read first) is virtualized; if not it becomes FAULT_APIC_ACCESS. Asking has
+	 * no effect, and may come more than once. Then the bytes are read, or those of a write are
+	 * handed over as the instruction commits; what follows from them (TPR, EOI, an APIC-write
+	 * exit) waits for the next boundary, by cpu->virt_pending and cpu->exit_request. SDM3 30.4.
+	 */
+	bool (*apic_virtualized)(struct cpu *cpu, u32 offset, unsigned len, unsigned access);
+	void (*apic_read)(struct cpu *cpu, u32 offset, void *to, unsigned len);
+	void (*apic_write)(struct cpu *cpu, u32 offset, const void *from, unsigned len);
 	/*
 	 * Instructions of the unit itself (VMRUN, VMLOAD, VMSAVE, STGI, CLGI, SKINIT, INVLPGA,
 	 * VMMCALL, VMCALL, VMX...), with all their checks. An enum outcome.

@@ -286,7 +286,7 @@ static void classify(struct guest_insn *g, const ZydisDecodedInstruction *z,
 			g->gpr_written |= 1u << R8 | 1u << RAX;
 			return;
 		}
-		if (mode & MODE_PAUSE)
+		if (mode & MODE_GUEST)
 			set_exec(g, OP_PAUSE);
 		return;
 	case ZYDIS_MNEMONIC_BT:
