@@ -165,6 +165,35 @@ int exec_INVD(struct cpu *cpu, const struct insn *insn)
 	return cpu_intercepted(cpu, insn, VIRT_INVD, 0, 0) ? OUTCOME_JUMP : OUTCOME_NEXT;
 }
 
+/* SDM2 RDRAND, RDSEED, where an intercept was possible: the host's own, with CF alone in the flags. */
+static int give_random(struct cpu *cpu, const struct insn *insn, bool seed)
+{
+	u64 value;
+	bool valid;
+
+	if (seed)
+		__asm__ volatile("rdseed %0" : "=r"(value), "=@ccc"(valid));
+	else
+		__asm__ volatile("rdrand %0" : "=r"(value), "=@ccc"(valid));
+	gpr_write(cpu, insn->rm, insn->opsize, valid ? value : 0);
+	cpu->aflags = aflags_from_rflags(valid ? RFLAGS_CF : 0);
+	return OUTCOME_NEXT;
+}
+
+int exec_RDRAND(struct cpu *cpu, const struct insn *insn)
+{
+	if (cpu_intercepted(cpu, insn, VIRT_RDRAND, 0, 0))
+		return OUTCOME_JUMP;
+	return give_random(cpu, insn, false);
+}
+
+int exec_RDSEED(struct cpu *cpu, const struct insn *insn)
+{
+	if (cpu_intercepted(cpu, insn, VIRT_RDSEED, 0, 0))
+		return OUTCOME_JUMP;
+	return give_random(cpu, insn, true);
+}
+
 /* Comes here only inside a guest: whether it exits is for the filter to say, APM2 15.14.4. */
 int exec_PAUSE(struct cpu *cpu, const struct insn *insn)
 {

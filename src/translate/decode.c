@@ -289,6 +289,11 @@ static void classify(struct guest_insn *g, const ZydisDecodedInstruction *z,
 		if (mode & MODE_GUEST)
 			set_exec(g, OP_PAUSE);
 		return;
+	case ZYDIS_MNEMONIC_RDRAND:
+	case ZYDIS_MNEMONIC_RDSEED:
+		if (mode & MODE_GUEST)
+			set_exec(g, z->mnemonic == ZYDIS_MNEMONIC_RDRAND ? OP_RDRAND : OP_RDSEED);
+		return;
 	case ZYDIS_MNEMONIC_BT:
 	case ZYDIS_MNEMONIC_BTS:
 	case ZYDIS_MNEMONIC_BTR:
