@@ -198,7 +198,7 @@ struct cpu {
 	                         * SDM3 25.6.1 */
 	bool nmi_iret_blind;    /* IRET leaves nmi_blocked alone, SDM3 26.3 */
 	bool iret_unblocked;    /* the fault being handled is of an IRET that has unblocked NMIs */
-	bool init_blocked;      /* VMX root operation, SDM3 24.8 */
+	bool vmx_root;          /* VMX root operation, SDM3 24.8: INIT is blocked */
 	bool virt_step;         /* the unit looks at every instruction boundary */
 	bool virtual_x2apic;    /* RDMSR and WRMSR of 800h to 8FFh ask virt_ops first */
 	u32 guest_lacks;        /* LACKS_*: instructions that are #UD in this guest, SDM3 25.6.2 */
@@ -515,6 +515,8 @@ void machine_lock(struct machine *machine);
 void machine_unlock(struct machine *machine);
 void machine_kick(struct cpu *cpu);
 void machine_wait(struct cpu *cpu);
+/* At that CLOCK_MONOTONIC ns CPU_PIN_TIMER is set; one such moment a vCPU. Takes the lock. */
+void machine_wake_at(struct cpu *cpu, u64 ns);
 bool machine_is_leaving(const struct machine *machine);
 /* A triple fault, or shutdown for another reason: the machine resets or ends. */
 void machine_cpu_shutdown(struct cpu *cpu);

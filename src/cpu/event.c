@@ -99,11 +99,13 @@ bool cpu_has_wakeup(struct cpu *cpu)
 		return true;
 	if (cpu->virt_pending && cpu->virt->wakes(cpu))
 		return true;
-	if (cpu->gif && !cpu->init_blocked && (pins & BIT(CPU_PIN_INIT)))
+	if (cpu->gif && !cpu->vmx_root && (pins & BIT(CPU_PIN_INIT)))
 		return true;
 	if (cpu->gif && cpu->in_guest && (pins & BIT(CPU_PIN_SMI)))
 		return true;
 	if (!nmi_masked(cpu) && (cpu->nmi_pending || (pins & BIT(CPU_PIN_NMI))))
+		return true;
+	if (cpu->in_guest && (pins & BIT(CPU_PIN_TIMER)))
 		return true;
 	return (pins & BIT(CPU_PIN_INTR)) && intr_enabled(cpu);
 }
@@ -122,6 +124,7 @@ static enum fault_class fault_class(u8 vector)
 	case VEC_CP:
 		return CONTRIBUTORY;
 	case VEC_PF:
+	case VEC_VE: /* SDM3 table 6-5 */
 		return PAGE_FAULT;
 	case VEC_DF:
 		return DOUBLE_FAULT;
@@ -279,7 +282,7 @@ int cpu_acknowledge(struct cpu *cpu)
 static bool poll_init(struct cpu *cpu, u32 pins)
 {
 	if ((pins & BIT(CPU_PIN_INIT)) && (cpu->gif || cpu->activity != CPU_RUNNING) &&
-	    !cpu->init_blocked) {
+	    !cpu->vmx_root) {
 		/* where it is intercepted it stays pending for the hypervisor, APM2 15.21.8 */
 		if (cpu_intercepted(cpu, NULL, VIRT_INIT, 0, 0))
 			return true;
@@ -453,6 +456,10 @@ static bool poll_in_order(struct cpu *cpu)
 		return false;
 	if (unlikely(pins & BIT(CPU_PIN_SMI)) && poll_smi(cpu))
 		return true;
+	if (unlikely(pins & BIT(CPU_PIN_TIMER))) {
+		pin_clear(cpu, CPU_PIN_TIMER);
+		cpu->virt_pending |= cpu->in_guest;
+	}
 	if (cpu->rf_seen) {
 		cpu->rf_seen = false;
 		cpu->rflags_system &= ~RFLAGS_RF;

@@ -36,6 +36,23 @@ void machine_kick(struct cpu *cpu)
 	cpu->machine->engine->kick(cpu);
 }
 
+static void wake_now(void *cpu)
+{
+	cpu_pin_set(cpu, CPU_PIN_TIMER, true);
+}
+
+void machine_wake_at(struct cpu *cpu, u64 ns)
+{
+	struct machine *machine = cpu->machine;
+	struct loop_timer *wake = &machine->wakes[cpu->id];
+
+	machine_lock(machine);
+	wake->fire = wake_now;
+	wake->arg = cpu;
+	loop_timer_set(machine->loop, wake, ns);
+	machine_unlock(machine);
+}
+
 static void kick_all(struct machine *machine)
 {
 	for (unsigned i = 0; i < machine->cpu_count; i++)

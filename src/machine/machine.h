@@ -5,6 +5,7 @@
 
 #include "base/types.h"
 #include <pthread.h>
+#include "base/loop.h"
 #include "mem/space.h"
 #include "cpu/cpu.h"
 
@@ -34,6 +35,7 @@ struct machine {
 	int debug_exit_value;
 	bool no_reboot;
 	u32 leaving;             /* set with end, or for a reset: machine_is_leaving() */
+	struct loop_timer wakes[256]; /* of the vCPU of that id, machine_wake_at() */
 	u32 sleeping[256];       /* futexes: the vCPU of that id waits in machine_wait() */
 	pthread_t threads[256];  /* of the vCPUs */
 	unsigned thread_count;

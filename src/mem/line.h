@@ -17,8 +17,11 @@ static inline void line_set(const struct line *line, bool level)
 		line->set(line->listener, line->pin, level);
 }
 
-/* The vCPU's input pins, as `pin` of cpu_line_set(). SIPI's vector comes in bits 15:8. */
-enum { CPU_PIN_INTR, CPU_PIN_NMI, CPU_PIN_INIT, CPU_PIN_SIPI, CPU_PIN_SMI };
+/*
+ * The vCPU's input pins, as `pin` of cpu_line_set(). SIPI's vector comes in bits 15:8. TIMER is no
+ * pin of the real thing: it ends the wait that machine_wake_at() began.
+ */
+enum { CPU_PIN_INTR, CPU_PIN_NMI, CPU_PIN_INIT, CPU_PIN_SIPI, CPU_PIN_SMI, CPU_PIN_TIMER };
 
 /*
  * What a vCPU asks of its local interrupt controller. The functions are called on the vCPU's

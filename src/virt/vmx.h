@@ -14,18 +14,9 @@
 #include "base/types.h"
 #include "cpu/cpu.h"
 #include "cpu/virt.h"
+#include "virt/failure.h"
 #include "x86/vmcs.h"
 #include "x86/vmx_exits.h"
-
-/* Why the last VM entry failed, in words; text NULL: it did not. */
-#define VMX_FAILURE_FIELDS 3
-struct vmx_failure {
-	const char *section, *text;
-	struct {
-		const char *name; /* of vmcs.def, or of what else was looked at; NULL: no more */
-		u64 value;
-	} field[VMX_FAILURE_FIELDS];
-};
 
 struct vmx {
 	u64 feature_control;
@@ -45,9 +36,13 @@ struct vmx {
 	u8 *posted;                   /* posted-interrupt descriptor, 64 bytes */
 	struct vmcs *shadow;          /* the VMCS that VMREAD and VMWRITE of the guest reach */
 
+	u64 shadow_offset;            /* where in RAM the shadow lies */
+	bool host_nmi_blocked;        /* at the entry; virtual NMIs leave it alone */
+
 	/* -- vmx_event.c -- */
-	u8 monitor_trap;              /* enum of vmx_event.c */
-	u64 timer_deadline;           /* host TSC when the preemption timer is at zero */
+	enum { MONITOR_TRAP_OFF, MONITOR_TRAP_NEXT, MONITOR_TRAP_PENDING } monitor_trap;
+	u64 timer_deadline;           /* L1's TSC when the preemption timer is at zero */
+	u64 timer_armed;              /* L1's TSC when the machine will wake us for it; 0: it won't */
 
 	/* -- vmx_apic.c -- */
 	u32 apic_exits;               /* trap-like exits that wait for the instruction's end */
@@ -56,8 +51,7 @@ struct vmx {
 	u8 rvi, svi;                  /* guest interrupt status while the guest runs */
 
 	u64 ple_first, ple_last;      /* host TSC of the first and the last PAUSE of a loop */
-	u64 host_tsc_offset;
-	struct vmx_failure failure;
+	struct failure failure;       /* of the last VM entry */
 };
 
 static inline struct vmx *vmx_of(const struct cpu *cpu)
@@ -74,7 +68,14 @@ const char *vmx_exit_name(unsigned reason);
 
 /* ---- between the files of the unit ---- */
 
-/* vmx.c: what an exit reports beside its reason and qualification; zero where it does not apply. */
+/* vmx.c: how VMX instructions end, SDM3 31.2: the arithmetic flags, and OUTCOME_NEXT. */
+int vmx_succeed(struct cpu *cpu);
+int vmx_fail_invalid(struct cpu *cpu);
+int vmx_fail_valid(struct cpu *cpu, enum vmx_error error);
+/* VMfail: valid where there is a current VMCS to hold the number. */
+int vmx_fail(struct cpu *cpu, enum vmx_error error);
+
+/* What an exit reports; what it does not set is zero, or undefined as the manual has it. */
 struct vmx_exit {
 	u32 reason;
 	u64 qualification;
@@ -82,6 +83,8 @@ struct vmx_exit {
 	u8 instruction_length;
 	u32 instruction_info;
 	u64 guest_linear, guest_physical;
+	bool boundary; /* between two instructions: traps that wait are saved as pending */
+	bool fault;    /* RF is saved set, as an exception's frame would have it */
 };
 
 /* Ends the guest: state to the VMCS, host back. The only way out once the guest has run. */
@@ -89,7 +92,7 @@ void vmx_exit(struct cpu *cpu, const struct vmx_exit *exit);
 /* The same of an instruction: with its length. */
 void vmx_exit_insn(struct cpu *cpu, const struct insn *insn, u32 reason, u64 qualification,
 	u32 instruction_info);
-/* Trap-like: a reason and its qualification are all. */
+/* At a boundary: a reason and its qualification are all. */
 void vmx_exit_plain(struct cpu *cpu, u32 reason, u64 qualification);
 /* SDM3 28.7: the CPU shuts down, nothing of the exit is undone. */
 void vmx_abort(struct cpu *cpu, enum vmx_abort why);
@@ -110,14 +113,21 @@ void vmx_store_region(struct cpu *cpu);
 int vmx_vmread(struct cpu *cpu, const struct insn *insn);
 int vmx_vmwrite(struct cpu *cpu, const struct insn *insn);
 
+/* Whether an EPTP may be, SDM3 27.2.1.1. */
+bool vmx_eptp_valid(const struct cpu *cpu, u64 eptp);
+
 /* vmx_state.c */
-/* Guest state and what follows from the controls; false: exit reason 34's fault, see msr areas. */
+/* Guest state and what follows from the controls; both have been checked. */
 void vmx_load_guest(struct cpu *cpu);
-void vmx_save_guest(struct cpu *cpu);
+void vmx_save_guest(struct cpu *cpu, const struct vmx_exit *exit);
+/* Puts back what enters with a guest: tags, masks, controls. vmx_load_host() does. */
+void vmx_leave_world(struct cpu *cpu);
 /* False: a VMX abort. */
 bool vmx_load_host(struct cpu *cpu);
 
 /* vmx_msr.c */
+/* False: no capability MSR, or one that this CPU has not got. */
+bool vmx_capability(const struct cpu *cpu, u32 msr, u64 *value);
 int vmx_read_msr(struct cpu *cpu, u32 msr, u64 *value);
 int vmx_write_msr(struct cpu *cpu, u32 msr, u64 value);
 /* MSR areas, SDM3 27.4, 28.4, 28.6. 0, or the number (from 1) of the entry that failed. */
@@ -129,6 +139,10 @@ bool vmx_intercept(struct cpu *cpu, const struct insn *insn, enum virt_event eve
 void vmx_nested_fault(struct cpu *cpu, const struct fault *fault);
 /* The VM-exit instruction-information field, SDM3 28.2.5. */
 u32 vmx_instruction_info(const struct insn *insn);
+/* Of the memory operand, as exit qualifications give it, SDM3 28.2.1; 0: it has none. */
+u64 vmx_displacement(const struct cpu *cpu, const struct insn *insn);
+/* Page-modification logging; false: the log is full. */
+bool vmx_log_dirty(struct cpu *cpu, u64 gpa);
 
 /* vmx_invalidate.c */
 int vmx_invept(struct cpu *cpu, const struct insn *insn);
@@ -163,13 +177,10 @@ void vmx_apic_write_cr8(struct cpu *cpu, u64 value);
  */
 int vmx_apic_read_msr(struct cpu *cpu, u32 msr, u64 *value);
 int vmx_apic_write_msr(struct cpu *cpu, u32 msr, u64 value);
-/*
- * A guest's access to the APIC-access page. True: `data` was read from or written to the
- * virtual-APIC page as the manual says; false: an APIC-access exit is due, *qualification says
- * with what.
- */
-bool vmx_apic_access(struct cpu *cpu, u32 offset, unsigned len, unsigned access, void *data,
-	u64 *qualification);
+/* A guest's access to the APIC-access page: as the three functions of virt_ops say. */
+bool vmx_apic_virtualized(struct cpu *cpu, u32 offset, unsigned len, unsigned access);
+void vmx_apic_read(struct cpu *cpu, u32 offset, void *to, unsigned len);
+void vmx_apic_write(struct cpu *cpu, u32 offset, const void *from, unsigned len);
 /* Trap-like exits and the evaluation of virtual interrupts at the end of an instruction. */
 bool vmx_apic_poll_traps(struct cpu *cpu);
 /* Whether a virtual interrupt may be delivered but for RFLAGS.IF and shadows. */

@@ -109,6 +109,7 @@ enum {
 	VEC_AC = 17,
 	VEC_MC = 18,
 	VEC_XM = 19,
+	VEC_VE = 20,
 	VEC_CP = 21,
 	VEC_SX = 30,
 };
@@ -158,7 +159,9 @@ enum {
 #define MSR_TSC_ADJUST 0x3b
 #define MSR_SPEC_CTRL 0x48
 #define MSR_PRED_CMD 0x49
+#define MSR_BIOS_UPDT_TRIG 0x79
 #define MSR_BIOS_SIGN_ID 0x8b
+#define MSR_SMBASE 0x9e
 #define MSR_MTRRCAP 0xfe
 #define MSR_ARCH_CAPABILITIES 0x10a
 #define MSR_SYSENTER_CS 0x174
