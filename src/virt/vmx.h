@@ -14,18 +14,9 @@
 #include "base/types.h"
 #include "cpu/cpu.h"
 #include "cpu/virt.h"
+#include "virt/failure.h"
 #include "x86/vmcs.h"
 #include "x86/vmx_exits.h"
-
-/* Why the last VM entry failed, in words; text NULL: it did not. */
-#define VMX_FAILURE_FIELDS 3
-struct vmx_failure {
-	const char *section, *text;
-	struct {
-		const char *name; /* of vmcs.def, or of what else was looked at; NULL: no more */
-		u64 value;
-	} field[VMX_FAILURE_FIELDS];
-};
 
 struct vmx {
 	u64 feature_control;
@@ -57,7 +48,8 @@ struct vmx {
 
 	u64 ple_first, ple_last;      /* host TSC of the first and the last PAUSE of a loop */
 	u64 host_tsc_offset;
-	struct vmx_failure failure;
+	struct failure failure;       /* which check the last VM entry failed; text NULL: none */
+	u64 pdpte[4];                 /* of a PAE guest, as vmx_check_guest() found them valid */
 };
 
 static inline struct vmx *vmx_of(const struct cpu *cpu)
@@ -94,10 +86,16 @@ void vmx_exit_plain(struct cpu *cpu, u32 reason, u64 qualification);
 /* SDM3 28.7: the CPU shuts down, nothing of the exit is undone. */
 void vmx_abort(struct cpu *cpu, enum vmx_abort why);
 
-/* vmx_check.c: 0, or the number of a VM-instruction error; failure says which check. */
+/*
+ * vmx_check.c: 0, or the number of a VM-instruction error; failure says which check, for
+ * failure_report(). What the copy has of a field's 64 bits above its width must be zero.
+ */
 int vmx_check_controls(struct cpu *cpu);
 int vmx_check_host(struct cpu *cpu);
-/* vmx_check_guest.c: false: exit reason 33 with this qualification (SDM3 27.8). */
+/*
+ * vmx_check_guest.c: false: exit reason 33 with this qualification (SDM3 27.8). A guest with PAE
+ * paging, with or without EPT, is to get vmx->pdpte and not to read memory again.
+ */
 bool vmx_check_guest(struct cpu *cpu, u64 *qualification);
 
 /* vmx_vmcs.c */
