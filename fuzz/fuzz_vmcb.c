@@ -217,7 +217,7 @@ static void enter(struct rig *rig, struct host *host)
 	note_host(cpu, host);
 	require(rig_exec(rig, vmrun) == OUTCOME_JUMP);
 	if (!cpu->in_guest) {
-		require(svm_of(cpu)->failed_text && svm_of(cpu)->failed_section);
+		require(svm_of(cpu)->failure.text && svm_of(cpu)->failure.section);
 		check_host(cpu, host);
 	} else {
 		check_guest(cpu);

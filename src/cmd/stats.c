@@ -52,6 +52,19 @@ static void print_svm_exits(unsigned slot, u64 n)
 	count(text, n);
 }
 
+/* VM entries that failed, by the check they failed; `--trace vmentry` shows each. */
+static void print_failed_entries(const struct cpu_stats *s)
+{
+	for (unsigned i = 0; i < STAT_FAILED_CHECKS && s->failed_check[i].text; i++) {
+		const struct failed_check *check = &s->failed_check[i];
+
+		fprintf(stderr, "  %-32s%12llu  %s (%s)\n", "failed VM entries",
+			(unsigned long long)check->count, check->text, check->section);
+	}
+	if (s->failed_others)
+		count("failed VM entries, other checks", s->failed_others);
+}
+
 static void time_spent(const char *where, const struct cpu *cpu, unsigned level)
 {
 	double hz = cpuid_tsc_khz(cpu->cpuid) * 1e3;
@@ -73,6 +86,7 @@ static void print_soft_cpu(const struct cpu *cpu)
 	for (unsigned slot = 0; slot < STAT_EXIT_REASONS; slot++)
 		if (s->exits[0][slot])
 			print_svm_exits(slot, s->exits[0][slot]);
+	print_failed_entries(s);
 	time_spent("in level 1", cpu, LEVEL_HOST);
 	if (s->level_ticks[LEVEL_GUEST])
 		time_spent("in level 2 and deeper", cpu, LEVEL_GUEST);

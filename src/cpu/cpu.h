@@ -112,9 +112,19 @@ struct event {
 /* Exits counted for --stats, by reason and level. */
 #define STAT_EXIT_REASONS 256
 
+/* VM entries that failed, by the check: `text` names it, NULL from the first free row on. */
+#define STAT_FAILED_CHECKS 32
+
+struct failed_check {
+	const char *section, *text;
+	u64 count;
+};
+
 struct cpu_stats {
 	u64 insns_translated, blocks, tlb_fills, jump_misses, slow_accesses, irqs, flushes;
 	u64 exits[2][STAT_EXIT_REASONS]; /* [vendor's unit] by exit code, 255: others */
+	struct failed_check failed_check[STAT_FAILED_CHECKS];
+	u64 failed_others; /* by checks for which no row was free */
 	/* Ticks of the host's TSC spent asleep, in L1, and in what VMRUN entered: L2 and deeper. */
 	u64 level_ticks[3];
 	u64 level_since; /* host TSC when the last of them was accounted for */
@@ -471,6 +481,8 @@ int cpu_write_efer(struct cpu *cpu, u64 value);
 /* Which bits this CPU has; the rest are reserved. */
 u64 cpu_cr4_valid(const struct cpu *cpu);
 u64 cpu_efer_valid(const struct cpu *cpu);
+/* Each of the eight memory types is one that exists. */
+bool cpu_pat_valid(u64 pat);
 /* 0, or OUTCOME_FAULT with #GP(0) */
 int cpu_read_msr(struct cpu *cpu, u32 msr, u64 *value);
 int cpu_write_msr(struct cpu *cpu, u32 msr, u64 value);

@@ -144,6 +144,11 @@ static bool every_byte(u64 value, bool (*valid)(u64 type))
 	return true;
 }
 
+bool cpu_pat_valid(u64 value)
+{
+	return every_byte(value, pat_type_valid);
+}
+
 static int read_mtrr_variable(struct cpu *cpu, u32 msr, u64 *value)
 {
 	unsigned index = (msr - MSR_MTRR_PHYSBASE0) / 2;
@@ -212,7 +217,7 @@ static int read_pat(struct cpu *cpu, u32 msr, u64 *value)
 
 static int write_pat(struct cpu *cpu, u32 msr, u64 value)
 {
-	if (!every_byte(value, pat_type_valid))
+	if (!cpu_pat_valid(value))
 		return -1;
 	cpu->pat = value;
 	return 0;

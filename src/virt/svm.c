@@ -84,19 +84,6 @@ static void trace_exit(struct cpu *cpu)
 		LL(v->exit_int_info), LL(v->rip), LL(v->nrip));
 }
 
-static void trace_failed(struct cpu *cpu)
-{
-	const struct svm *svm = svm_of(cpu);
-	const union vmcb *v = &svm->vmcb;
-
-	cpu_park_fpu(cpu);
-	trace_print(TRACE_vmentry,
-		"VMRUN of %llx at %llx failed: %s (APM2 %s); cr0 %llx cr3 %llx cr4 %llx efer %llx "
-		"cs %x inject %llx", LL(svm->vmcb_pa), LL(cpu->rip), svm->failed_text,
-		svm->failed_section, LL(v->cr0), LL(v->cr3), LL(v->cr4), LL(v->efer), v->cs_attrib,
-		LL(v->event_inj));
-}
-
 /* ---- the way out ---- */
 
 static void exit_to_host(struct cpu *cpu, bool ran)
@@ -143,12 +130,12 @@ void svm_vmexit_insn(struct cpu *cpu, const struct insn *insn, u64 code, u64 inf
 }
 
 /* VMRUN found something that may not be; the guest never ran. */
-static void fail_entry(struct cpu *cpu)
+static void fail_entry(struct cpu *cpu, u64 rip)
 {
-	union vmcb *v = &svm_of(cpu)->vmcb;
+	struct svm *svm = svm_of(cpu);
+	union vmcb *v = &svm->vmcb;
 
-	if (trace_on(TRACE_vmentry))
-		trace_failed(cpu);
+	failure_report(cpu, &svm->failure, "VMRUN", rip, svm->vmcb_pa);
 	v->exit_code = SVM_EXIT_INVALID;
 	v->exit_info1 = v->exit_info2 = v->exit_int_info = 0;
 	exit_to_host(cpu, false);
@@ -234,8 +221,8 @@ static int vmrun(struct cpu *cpu, const struct insn *insn)
 {
 	struct svm *svm = svm_of(cpu);
 	struct vmcb_memory memory;
+	u64 rip = cpu->rip, pa;
 	u32 dirty;
-	u64 pa;
 
 	if (gate_with_address(cpu, insn, &pa))
 		return OUTCOME_FAULT;
@@ -254,14 +241,15 @@ static int vmrun(struct cpu *cpu, const struct insn *insn)
 	if (trace_on(TRACE_svm))
 		trace_entry(cpu);
 	if (!svm_check(cpu, dirty)) {
-		fail_entry(cpu);
+		fail_entry(cpu, rip);
 		return OUTCOME_JUMP;
 	}
 	svm_load_intercepts(cpu, dirty);
 	if (!svm_load_guest(cpu)) {
-		svm->failed_section = "15.5.1";
-		svm->failed_text = "a PDPTE of legacy PAE paging has reserved bits set";
-		fail_entry(cpu);
+		FAILURE(&svm->failure, "APM2 15.5.1",
+			"a PDPTE of legacy PAE paging has reserved bits set",
+			SHOW_AS("cr3", svm->vmcb.cr3));
+		fail_entry(cpu, rip);
 		return OUTCOME_JUMP;
 	}
 	svm_inject(cpu);

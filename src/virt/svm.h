@@ -13,6 +13,7 @@
 #include "base/types.h"
 #include "cpu/cpu.h"
 #include "cpu/virt.h"
+#include "virt/failure.h"
 #include "x86/svm_exits.h"
 #include "x86/vmcb.h"
 
@@ -56,8 +57,7 @@ struct svm {
 	bool guest_has_pat, guest_has_lbr;
 	u16 pause_count;             /* what is left of pause_filter_count */
 	u64 pause_tsc;               /* host TSC of the last PAUSE */
-	/* the first failed check of the last VMRUN; NULL: none */
-	const char *failed_section, *failed_text;
+	struct failure failure;      /* the first failed check of the last VMRUN */
 
 	/*
 	 * The mode bits under which an ASID's translations were cached. VMRUN may change them with

@@ -51,7 +51,8 @@ struct vmx {
 	u8 rvi, svi;                  /* guest interrupt status while the guest runs */
 
 	u64 ple_first, ple_last;      /* host TSC of the first and the last PAUSE of a loop */
-	struct failure failure;       /* of the last VM entry */
+	struct failure failure;       /* which check the last VM entry failed; text NULL: none */
+	u64 pdpte[4];                 /* of a PAE guest, as vmx_check_guest() found them valid */
 };
 
 static inline struct vmx *vmx_of(const struct cpu *cpu)
@@ -97,10 +98,16 @@ void vmx_exit_plain(struct cpu *cpu, u32 reason, u64 qualification);
 /* SDM3 28.7: the CPU shuts down, nothing of the exit is undone. */
 void vmx_abort(struct cpu *cpu, enum vmx_abort why);
 
-/* vmx_check.c: 0, or the number of a VM-instruction error; failure says which check. */
+/*
+ * vmx_check.c: 0, or the number of a VM-instruction error; failure says which check, for
+ * failure_report(). What the copy has of a field's 64 bits above its width must be zero.
+ */
 int vmx_check_controls(struct cpu *cpu);
 int vmx_check_host(struct cpu *cpu);
-/* vmx_check_guest.c: false: exit reason 33 with this qualification (SDM3 27.8). */
+/*
+ * vmx_check_guest.c: false: exit reason 33 with this qualification (SDM3 27.8). A guest with PAE
+ * paging, with or without EPT, is to get vmx->pdpte and not to read memory again.
+ */
 bool vmx_check_guest(struct cpu *cpu, u64 *qualification);
 
 /* vmx_vmcs.c */
