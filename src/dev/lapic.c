@@ -527,6 +527,11 @@ static int write_msr(void *device, u32 msr, u64 value)
 	return -1;
 }
 
+static void eoi(void *device)
+{
+	write_eoi(device);
+}
+
 static void init(void *device)
 {
 	struct lapic *lapic = device;
@@ -575,6 +580,7 @@ int lapic_join(struct lapic *lapic)
 const struct intc_ops lapic_ops = {
 	.acknowledge = acknowledge,
 	.pending_vector = pending_vector,
+	.eoi = eoi,
 	.read_cr8 = read_cr8,
 	.write_cr8 = write_cr8,
 	.read_msr = read_msr,

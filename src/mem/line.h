@@ -32,6 +32,8 @@ struct intc_ops {
 	int (*acknowledge)(void *intc);
 	/* The vector that acknowledge() would give, without taking it; -1: none. */
 	int (*pending_vector)(void *intc);
+	/* End of interrupt, as by a write to the EOI register in whichever mode it is. */
+	void (*eoi)(void *intc);
 	/* CR8: the upper four bits of TPR. */
 	u64 (*read_cr8)(void *intc);
 	void (*write_cr8)(void *intc, u64 value);

@@ -47,8 +47,10 @@ struct vmx {
 	/* -- vmx_apic.c -- */
 	u32 apic_exits;               /* trap-like exits that wait for the instruction's end */
 	u16 apic_write_offset;
+	u8 apic_write_len;
 	u8 eoi_vector;
 	u8 rvi, svi;                  /* guest interrupt status while the guest runs */
+	bool virtual_interrupt;       /* one is recognized, SDM3 30.2.1 */
 
 	u64 ple_first, ple_last;      /* host TSC of the first and the last PAUSE of a loop */
 	struct failure failure;       /* which check the last VM entry failed; text NULL: none */
@@ -184,10 +186,12 @@ void vmx_apic_write_cr8(struct cpu *cpu, u64 value);
  */
 int vmx_apic_read_msr(struct cpu *cpu, u32 msr, u64 *value);
 int vmx_apic_write_msr(struct cpu *cpu, u32 msr, u64 value);
-/* A guest's access to the APIC-access page: as the three functions of virt_ops say. */
+/* Accesses to the APIC-access page: virt_ops.apic_virtualized, apic_read and apic_write. */
 bool vmx_apic_virtualized(struct cpu *cpu, u32 offset, unsigned len, unsigned access);
 void vmx_apic_read(struct cpu *cpu, u32 offset, void *to, unsigned len);
 void vmx_apic_write(struct cpu *cpu, u32 offset, const void *from, unsigned len);
+/* Of an access that is not virtualized; ACCESS_*. in_walk: a guest-physical access, 30.4.6.1. */
+u64 vmx_apic_access_qualification(const struct cpu *cpu, u64 gpa, unsigned access, bool in_walk);
 /* Trap-like exits and the evaluation of virtual interrupts at the end of an instruction. */
 bool vmx_apic_poll_traps(struct cpu *cpu);
 /* Whether a virtual interrupt may be delivered but for RFLAGS.IF and shadows. */

@@ -180,7 +180,8 @@ static void test_priority(void **state)
 	assert_int_equal(get(0x110), 1 << 17);
 	assert_int_equal(get(0x120), 1 << 1);
 	assert_int_equal(get(0x210), 1u << 31);
-	set(0xb0, 0);
+	lapic_ops.eoi(&cpu[0]);
+	assert_int_equal(get(0x120), 0);
 	assert_false(pins[0].intr);
 	set(0xb0, 0);
 	assert_true(pins[0].intr);

@@ -118,28 +118,3 @@ u64 *svm_nested_paging(void)
 	vmcb->n_cr3 = (u64)pml4;
 	return pml4;
 }
-
-void apic_enable(void)
-{
-	apic_write(0xf0, 0x1ff);
-}
-
-void apic_self(unsigned vector)
-{
-	if (vector == 2) {
-		apic_write(0x310, apic_read(0x20));
-		apic_write(0x300, 0x4400);
-	} else {
-		apic_write(0x300, 0x44000 | vector);
-	}
-	while (apic_read(0x300) & BIT(12))
-		;
-}
-
-void apic_init_self(void)
-{
-	apic_write(0x310, apic_read(0x20));
-	apic_write(0x300, 0x4500);
-	while (apic_read(0x300) & BIT(12))
-		;
-}

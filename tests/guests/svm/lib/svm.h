@@ -6,6 +6,7 @@
 #ifndef SVM_H
 #define SVM_H
 
+#include "apic.h"
 #include "guest.h"
 #include "x86/svm_exits.h"
 #include "x86/vmcb.h"
@@ -56,17 +57,6 @@ u64 *svm_nested_paging(void);
 #define CODE(name, text) \
 	extern u8 name[], name##_end[]; \
 	__asm__(".text\n" #name ":\n\t" text "\n" #name "_end:\n\tvmmcall\n\tud2\n")
-
-/* Local APIC, xAPIC form */
-#define APIC_BASE 0xfee00000ull
-static inline u32 apic_read(u32 reg) { return *(volatile u32 *)(APIC_BASE + reg); }
-static inline void apic_write(u32 reg, u32 value) { *(volatile u32 *)(APIC_BASE + reg) = value; }
-void apic_enable(void);
-/* Sends itself a fixed interrupt, or with vector 2 an NMI. */
-void apic_self(unsigned vector);
-/* INIT, to its own ID. */
-void apic_init_self(void);
-static inline void apic_eoi(void) { apic_write(0xb0, 0); }
 
 static inline void stgi(void) { __asm__ volatile("stgi" : : : "memory"); }
 static inline void clgi(void) { __asm__ volatile("clgi" : : : "memory"); }
