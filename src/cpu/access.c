@@ -94,6 +94,39 @@ static void device_write(struct cpu *cpu, u64 gpa, const u8 *from, unsigned len)
 	}
 }
 
+/* ---- the APIC-access page of a guest under VMX, SDM3 30.4 ---- */
+
+/* Whether an access there is virtualized; if not it is a fault, and ends the guest. */
+static int apic_access(struct cpu *cpu, u64 linear, u64 gpa, unsigned len, unsigned access)
+{
+	if (cpu->virt->apic_virtualized(cpu, gpa & ~PAGE_MASK, len,
+		    access & (ACCESS_WRITE | ACCESS_MODIFY)))
+		return 0;
+	cpu->fault = (struct fault){
+		.kind = FAULT_APIC_ACCESS, .gpa = gpa, .access = access & ACCESS_WRITE,
+		.address = linear, .linear_valid = true,
+	};
+	return OUTCOME_FAULT;
+}
+
+static int apic_read(struct cpu *cpu, u64 linear, u64 gpa, u8 *to, unsigned len)
+{
+	if (apic_access(cpu, linear, gpa, len, ACCESS_READ))
+		return OUTCOME_FAULT;
+	cpu->virt->apic_read(cpu, gpa & ~PAGE_MASK, to, len);
+	return 0;
+}
+
+static int apic_write(struct cpu *cpu, u64 linear, u64 gpa, const u8 *from, unsigned len)
+{
+	if (apic_access(cpu, linear, gpa, len, ACCESS_WRITE))
+		return OUTCOME_FAULT;
+	cpu->virt->apic_write(cpu, gpa & ~PAGE_MASK, from, len);
+	return 0;
+}
+
+/* ---- by pages ---- */
+
 /* A store to a page without a write tag: a device, ROM, or RAM that someone watches. */
 static void watched_write(struct cpu *cpu, u64 gpa, const u8 *from, unsigned len)
 {
@@ -121,6 +154,8 @@ static int read_page(struct cpu *cpu, u64 linear, u8 *to, unsigned len)
 			return OUTCOME_FAULT;
 		if (cpu_watching(cpu))
 			cpu_watch_data(cpu, linear, len, false);
+		if (!host && tlb_apic_access(cpu, gpa))
+			return apic_read(cpu, linear, gpa, to, len);
 	}
 	if (host)
 		copy_bytes(to, host, len);
@@ -143,6 +178,8 @@ static int write_page(struct cpu *cpu, u64 linear, const u8 *from, unsigned len)
 		return OUTCOME_FAULT;
 	if (cpu_watching(cpu))
 		cpu_watch_data(cpu, linear, len, true);
+	if (!host && tlb_apic_access(cpu, gpa))
+		return apic_write(cpu, linear, gpa, from, len);
 	host = tlb_write_hit(cpu, linear, len);
 	if (host)
 		copy_bytes(host, from, len);
@@ -151,13 +188,17 @@ static int write_page(struct cpu *cpu, u64 linear, const u8 *from, unsigned len)
 	return 0;
 }
 
-static int probe_page(struct cpu *cpu, u64 linear, unsigned access)
+static int probe_page(struct cpu *cpu, u64 linear, unsigned len, unsigned access)
 {
 	u8 *host = access & ACCESS_WRITE ? tlb_write_hit(cpu, linear, 1) :
 					   tlb_read_hit(cpu, linear, 1);
 	u64 gpa;
 
-	return host ? 0 : tlb_fill(cpu, linear, access & ACCESS_WRITE, &host, &gpa);
+	if (host)
+		return 0;
+	if (tlb_fill(cpu, linear, access & ACCESS_WRITE, &host, &gpa))
+		return OUTCOME_FAULT;
+	return !host && tlb_apic_access(cpu, gpa) ? apic_access(cpu, linear, gpa, len, access) : 0;
 }
 
 static int probe_pages(struct cpu *cpu, u64 linear, u64 len, unsigned access)
@@ -165,7 +206,7 @@ static int probe_pages(struct cpu *cpu, u64 linear, u64 len, unsigned access)
 	while (len) {
 		unsigned n = left_in_page(linear, len);
 
-		if (probe_page(cpu, linear, access))
+		if (probe_page(cpu, linear, n, access))
 			return OUTCOME_FAULT;
 		linear = linear_add(cpu, linear, n, access);
 		len -= n;
@@ -302,6 +343,8 @@ static void fill_bounce(struct cpu *cpu, struct access *access, unsigned kind)
 			zero_bytes(access->host + done, n);
 		else if (host)
 			copy_bytes(access->host + done, host, n);
+		else if ((kind & ACCESS_MODIFY) && tlb_apic_access(cpu, gpa))
+			cpu->virt->apic_read(cpu, gpa & ~PAGE_MASK, access->host + done, n);
 		else if (kind & ACCESS_MODIFY)
 			device_read(cpu, gpa, access->host + done, n);
 		else

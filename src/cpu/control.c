@@ -71,7 +71,8 @@ int cpu_write_cr0(struct cpu *cpu, u64 value)
 		return OUTCOME_FAULT;
 	cpu->cr0 = value;
 	cpu->efer = efer;
-	if (changed & (CR0_PG | CR0_WP | CR0_PE))
+	/* WP is a part of the context's key */
+	if (changed & CR0_PG)
 		flush_world(cpu);
 	cpu_mode_update(cpu);
 	return 0;
@@ -132,8 +133,6 @@ int cpu_write_efer(struct cpu *cpu, u64 value)
 	if ((changed & EFER_LME) && (cpu->cr0 & CR0_PG))
 		return cpu_fault_gp0(cpu);
 	cpu->efer = value;
-	if (changed & EFER_NXE)
-		flush_world(cpu);
 	cpu_mode_update(cpu);
 	return 0;
 }

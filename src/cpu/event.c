@@ -243,7 +243,7 @@ void cpu_deliver_fault(struct cpu *cpu)
 	for (;;) {
 		struct fault fault = cpu->fault;
 
-		if (unlikely(fault.kind == FAULT_NESTED)) {
+		if (unlikely(fault.kind >= FAULT_NESTED)) {
 			cpu->virt->nested_fault(cpu, &fault);
 			break;
 		}

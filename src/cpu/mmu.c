@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Paging: linear to guest-physical addresses by 32-bit, PAE and 4-level tables, and the second
- * stage of nested paging under every guest-physical access of the first. APM2 chapter 5 and 15.25,
- * SDM3 chapter 4.
+ * Paging: linear to guest-physical addresses by 32-bit, PAE and 4-level tables, and under every
+ * guest-physical access of theirs the second stage: AMD's nested tables here, Intel's in ept.c. APM2
+ * chapter 5 and 15.25, SDM3 chapter 4.
  *
  * A walk gathers the entries first, then checks, then sets A and D with compare-exchange and starts
  * anew where another CPU was faster. In long mode a context remembers which table a walk ended in
@@ -13,7 +13,7 @@
  */
 #include "base/log.h"
 #include "cpu/handlers.h"
-#include "cpu/tlb.h"
+#include "cpu/walk.h"
 
 /* Entries, APM2 5.3 */
 #define PTE_P BIT(0)
@@ -35,12 +35,7 @@ struct paging {
 	u64 top_reserved;   /* FORM_LONG: in PML4 entries besides */
 	bool pse;           /* FORM_LEGACY: 4 MiB pages */
 	bool pdptes_loaded; /* FORM_PAE: the first level is cpu->pdpte */
-	bool second;        /* this is the second stage */
-};
-
-struct step {
-	void *entry; /* in RAM; NULL: nothing to set bits in */
-	u64 value;
+	enum stage stage;
 };
 
 struct walk {
@@ -48,20 +43,15 @@ struct walk {
 	unsigned steps;
 	u64 page, span;
 	bool user, write, nx, global;
+	/* Bit n: EPT has no flags, and lets step n's entry be read but not written. It is at gpa[n]. */
+	u8 read_only;
+	u64 gpa[4];
 };
 
-enum walk_end {
-	WALK_LEAF,
-	WALK_ABSENT,
-	WALK_RESERVED,
-	WALK_FAULT, /* of the second stage, recorded */
-};
+static int nested_tables(struct cpu *cpu, u64 gpa, unsigned access, const struct origin *origin,
+	struct translation *out);
 
-static int second_stage(struct cpu *cpu, u64 gpa, unsigned access, bool in_walk, u64 linear,
-	bool linear_valid, struct translation *out);
-
-/* The bytes of RAM at an address that is not in its window; moves the window there. */
-static __attribute__((noinline)) u8 *ram_find(struct cpu *cpu, u64 gpa, bool *read_only)
+__attribute__((noinline)) u8 *walk_find_ram(struct cpu *cpu, u64 gpa, bool *read_only)
 {
 	struct ram_window *window = &cpu->ram_window[gpa >> 32 != 0];
 	u64 base = gpa & PAGE_MASK;
@@ -76,36 +66,74 @@ static __attribute__((noinline)) u8 *ram_find(struct cpu *cpu, u64 gpa, bool *re
 	return hit.host + (gpa - base);
 }
 
-static inline u8 *ram_at(struct cpu *cpu, u64 gpa, bool *read_only)
+static inline bool on_apic_access_page(const struct cpu *cpu, u64 address)
 {
-	const struct ram_window *window = &cpu->ram_window[gpa >> 32 != 0];
-	u64 offset = gpa - window->gpa;
-
-	return likely(offset < window->size) ? window->host + offset :
-					       ram_find(cpu, gpa, read_only);
+	return unlikely((address & PAGE_MASK) == cpu->apic_access_page);
 }
 
-/* Reads the entry at a physical address of the paging's own stage. */
+/* SDM3 30.4.6.1 of tables, 30.4.1 of code */
+static int apic_access_fault(struct cpu *cpu, u64 address, unsigned access,
+	const struct origin *origin)
+{
+	cpu->fault = (struct fault){
+		.kind = FAULT_APIC_ACCESS, .gpa = address, .access = access,
+		.address = origin->linear, .linear_valid = origin->linear_valid,
+		.in_walk = origin->in_walk,
+	};
+	return OUTCOME_FAULT;
+}
+
+/* A guest's own table entry under EPT: its address becomes that of the machine. */
+static bool entry_through_ept(struct cpu *cpu, const struct origin *origin, u64 *address,
+	struct walk *walk)
+{
+	/* SDM3 29.3.5: where EPT has flags these are writes, else reads until A or D must be set */
+	bool flags = ept_has_flags(cpu);
+	unsigned access = flags ? ACCESS_WRITE : ACCESS_READ;
+	struct translation real;
+
+	if (ept_translate(cpu, *address, access, origin, &real))
+		return false;
+	if (on_apic_access_page(cpu, real.gpa)) {
+		apic_access_fault(cpu, real.gpa, access, origin);
+		return false;
+	}
+	if (!flags && !real.writable) {
+		walk->read_only |= BIT(walk->steps);
+		walk->gpa[walk->steps] = *address;
+	}
+	*address = real.gpa;
+	return true;
+}
+
+/* Reads the next entry, at a physical address of the paging's own stage. */
 static inline bool read_entry(struct cpu *cpu, const struct paging *paging, u64 address, u64 linear,
-	struct step *step)
+	struct walk *walk, struct step *step)
 {
 	bool read_only = false;
 	u8 *host;
 
-	if (unlikely(cpu->nested_paging) && !paging->second) {
+	if (unlikely(cpu->nested_paging) && paging->stage == STAGE_FIRST) {
+		struct origin origin = { .linear = linear, .linear_valid = true, .in_walk = true };
 		struct translation real;
 
-		/* APM2 15.25.6: tables are read as by a user write, so that A and D may be set */
-		if (second_stage(cpu, address, ACCESS_WRITE, true, linear, true, &real))
-			return false;
-		address = real.gpa;
+		if (cpu->ept) {
+			if (!entry_through_ept(cpu, &origin, &address, walk))
+				return false;
+		} else {
+			/* APM2 15.25.6: read as by a user write, so that A and D may be set */
+			if (nested_tables(cpu, address, ACCESS_WRITE, &origin, &real))
+				return false;
+			address = real.gpa;
+		}
 	}
-	host = ram_at(cpu, address, &read_only);
+	if (paging->form != FORM_LEGACY) {
+		*step = walk_read(cpu, address);
+		return true;
+	}
+	host = walk_ram(cpu, address, &read_only);
 	step->entry = read_only ? NULL : host;
-	if (paging->form == FORM_LEGACY)
-		step->value = host ? __atomic_load_n((u32 *)host, __ATOMIC_RELAXED) : 0xffffffff;
-	else
-		step->value = host ? __atomic_load_n((u64 *)host, __ATOMIC_RELAXED) : ~0ull;
+	step->value = host ? __atomic_load_n((u32 *)host, __ATOMIC_RELAXED) : 0xffffffff;
 	return true;
 }
 
@@ -116,7 +144,8 @@ static enum walk_end walk_legacy(struct cpu *cpu, const struct paging *paging, u
 	u64 table = paging->root & 0xfffff000, entry;
 
 	walk->nx = false;
-	if (!read_entry(cpu, paging, table + (address >> 22 << 2), address, &walk->step[0]))
+	walk->steps = walk->read_only = 0;
+	if (!read_entry(cpu, paging, table + (address >> 22 << 2), address, walk, &walk->step[0]))
 		return WALK_FAULT;
 	walk->steps = 1;
 	entry = walk->step[0].value;
@@ -136,7 +165,7 @@ static enum walk_end walk_legacy(struct cpu *cpu, const struct paging *paging, u
 		return WALK_LEAF;
 	}
 	table = entry & 0xfffff000;
-	if (!read_entry(cpu, paging, table + ((address >> 12 & 1023) << 2), address,
+	if (!read_entry(cpu, paging, table + ((address >> 12 & 1023) << 2), address, walk,
 		    &walk->step[1]))
 		return WALK_FAULT;
 	walk->steps = 2;
@@ -155,18 +184,19 @@ static enum walk_end walk_legacy(struct cpu *cpu, const struct paging *paging, u
 #define PDPTE_RESERVED(cpu) (MASK(2, 1) | MASK(8, 5) | MASK(63, (cpu)->phys_bits))
 
 static enum walk_end walk_pdpte(struct cpu *cpu, const struct paging *paging, u64 address,
-	u64 *table)
+	struct walk *walk, u64 *table)
 {
 	unsigned index = address >> 30 & 3;
 	struct step step;
 
 	if (paging->pdptes_loaded)
 		step.value = cpu->pdpte[index];
-	else if (!read_entry(cpu, paging, (paging->root & 0xffffffe0) + index * 8, address, &step))
+	else if (!read_entry(cpu, paging, (paging->root & 0xffffffe0) + index * 8, address, walk,
+			 &step))
 		return WALK_FAULT;
 	if (!(step.value & PTE_P))
 		return WALK_ABSENT;
-	/* under nested paging they are met unchecked here, APM2 15.25.10 */
+	/* under AMD's nested paging they are met unchecked here, APM2 15.25.10 */
 	if (step.value & PDPTE_RESERVED(cpu))
 		return WALK_RESERVED;
 	*table = step.value & MASK(51, 12);
@@ -180,9 +210,9 @@ static enum walk_end walk_wide(struct cpu *cpu, const struct paging *paging, u64
 	u64 table = paging->root & MASK(51, 12), entry, all = PTE_U | PTE_W, nx = 0;
 	unsigned level = 4, shift = 39;
 
-	walk->steps = 0;
+	walk->steps = walk->read_only = 0;
 	if (paging->form == FORM_PAE) {
-		enum walk_end end = walk_pdpte(cpu, paging, address, &table);
+		enum walk_end end = walk_pdpte(cpu, paging, address, walk, &table);
 
 		if (end != WALK_LEAF)
 			return end;
@@ -193,7 +223,7 @@ static enum walk_end walk_wide(struct cpu *cpu, const struct paging *paging, u64
 		struct step *step = &walk->step[walk->steps];
 
 		if (unlikely(!read_entry(cpu, paging, table + ((address >> shift & 511) << 3),
-			    address, step)))
+			    address, walk, step)))
 			return WALK_FAULT;
 		walk->steps++;
 		entry = step->value;
@@ -234,18 +264,14 @@ static inline enum walk_end walk_tables(struct cpu *cpu, const struct paging *pa
 /* False: an entry changed meanwhile, walk again. */
 static bool set_entry_bits(const struct paging *paging, struct step *step, u64 bits)
 {
-	u64 old = step->value;
+	u32 old = step->value;
 
+	if (likely(paging->form != FORM_LEGACY))
+		return walk_set_bits(step, bits);
 	if ((old & bits) == bits || !step->entry)
 		return true;
 	step->value |= bits;
-	if (paging->form == FORM_LEGACY) {
-		u32 expected = old;
-
-		return __atomic_compare_exchange_n((u32 *)step->entry, &expected, (u32)(old | bits),
-			false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
-	}
-	return __atomic_compare_exchange_n((u64 *)step->entry, &old, old | bits, false,
+	return __atomic_compare_exchange_n((u32 *)step->entry, &old, (u32)(old | bits), false,
 		__ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 }
 
@@ -260,6 +286,26 @@ static inline bool set_accessed(const struct paging *paging, struct walk *walk, 
 	return set_entry_bits(paging, &walk->step[last], write ? PTE_A | PTE_D : PTE_A);
 }
 
+/*
+ * What set_accessed() is about to write must be writable through EPT, SDM3 29.3.3.2. Where EPT has
+ * flags it was asked for as the entry was read.
+ */
+static bool entries_writable(struct cpu *cpu, const struct walk *walk, bool write, u64 linear)
+{
+	struct origin origin = { .linear = linear, .linear_valid = true, .in_walk = true };
+
+	for (unsigned i = 0; i < walk->steps; i++) {
+		bool last = i == walk->steps - 1;
+		u64 bits = last && write ? PTE_A | PTE_D : PTE_A;
+		struct translation real;
+
+		if (walk->read_only & BIT(i) && (walk->step[i].value & bits) != bits &&
+			ept_translate(cpu, walk->gpa[i], ACCESS_WRITE, &origin, &real))
+			return false;
+	}
+	return true;
+}
+
 static inline bool leaf_dirty(const struct walk *walk)
 {
 	const struct step *leaf = &walk->step[walk->steps - 1];
@@ -269,39 +315,22 @@ static inline bool leaf_dirty(const struct walk *walk)
 
 /* ---- hints ---- */
 
-/* The context is the one that the walk is for. */
-static inline bool hints_usable(const struct cpu *cpu)
-{
-	return cpu->context && !cpu->context_stale;
-}
-
-static inline struct walk_hint *hint_slot(struct cpu *cpu, bool second, u64 address)
-{
-	return &cpu->context->hints[second][address >> 21 & (WALK_HINTS - 1)];
-}
-
-static inline u64 hint_region(const struct cpu *cpu, u64 address)
-{
-	return (address >> 21 & MASK(26, 0)) | (u64)cpu->context->hint_generation << 32;
-}
-
 /* A walk that begins where the last one in this region ended; false: it has to be made in full. */
 static inline bool walk_by_hint(struct cpu *cpu, const struct paging *paging, u64 address,
 	struct walk *walk)
 {
-	const struct walk_hint *hint = hint_slot(cpu, paging->second, address);
-	u64 *at, entry, all;
+	const struct walk_hint *hint = hint_slot(cpu, paging->stage, address);
+	u64 entry, all;
 
-	if (paging->form != FORM_LONG || hint->region != hint_region(cpu, address))
+	if (paging->form != FORM_LONG || !hint_entry(cpu, hint, address, &walk->step[0]))
 		return false;
-	at = hint->table + (address >> hint->shift & 511);
-	entry = __atomic_load_n(at, __ATOMIC_RELAXED);
+	entry = walk->step[0].value;
 	if (!(entry & PTE_P) || (entry & paging->reserved))
 		return false;
 	if (hint->shift > 12 && (!(entry & PTE_PS) || (entry & MASK(hint->shift - 1, 13))))
 		return false;
-	walk->step[0] = (struct step){ at, entry };
 	walk->steps = 1;
+	walk->read_only = 0;
 	all = hint->rights & entry;
 	walk->user = all & PTE_U;
 	walk->write = all & PTE_W;
@@ -319,7 +348,8 @@ static inline void leave_hint(struct cpu *cpu, const struct paging *paging, u64 
 	const struct step *leaf = &walk->step[walk->steps - 1];
 	u64 rights = PTE_U | PTE_W | PTE_NX;
 
-	if (paging->form != FORM_LONG || walk->steps < 2 || !leaf->entry)
+	/* the leaf's table must be one that A and D can be set in without asking anew */
+	if (paging->form != FORM_LONG || walk->steps < 2 || !leaf->entry || walk->read_only)
 		return;
 	for (unsigned i = 0; i < walk->steps - 1; i++) {
 		/* tables in ROM keep no A bit: such walks are made in full */
@@ -327,12 +357,7 @@ static inline void leave_hint(struct cpu *cpu, const struct paging *paging, u64 
 			return;
 		rights &= walk->step[i].value ^ PTE_NX;
 	}
-	*hint_slot(cpu, paging->second, address) = (struct walk_hint){
-		.region = hint_region(cpu, address),
-		.table = (u64 *)((u64)leaf->entry & PAGE_MASK),
-		.rights = rights,
-		.shift = 12 + 9 * (4 - walk->steps),
-	};
+	hint_leave(cpu, paging->stage, address, leaf->entry, rights, 12 + 9 * (4 - walk->steps));
 }
 
 static inline void paging_form(struct cpu *cpu, struct paging *paging, u64 cr4, u64 efer)
@@ -353,33 +378,54 @@ static inline void paging_form(struct cpu *cpu, struct paging *paging, u64 cr4, 
 		paging->reserved |= PTE_NX;
 }
 
-/* APM2 15.25: the nested tables in the host's paging mode; every access is a user's. */
-static int second_stage(struct cpu *cpu, u64 gpa, unsigned access, bool in_walk, u64 linear,
-	bool linear_valid, struct translation *out)
+static inline bool nested_permit(const struct walk *walk, unsigned access)
 {
-	struct paging paging = { .root = cpu->nested_root, .second = true };
-	bool write = access & ACCESS_WRITE, fetch = access & ACCESS_EXEC, hints = hints_usable(cpu);
+	return walk->user && (!(access & ACCESS_WRITE) || walk->write) &&
+	       !((access & ACCESS_EXEC) && walk->nx);
+}
+
+static __attribute__((noinline)) int nested_fault(struct cpu *cpu, u64 gpa, unsigned access,
+	const struct origin *origin, u32 error)
+{
+	error |= PF_U;
+	if (access & ACCESS_WRITE)
+		error |= PF_W;
+	if ((access & ACCESS_EXEC) &&
+		((cpu->nested_efer & EFER_NXE) || (cpu->nested_cr4 & CR4_SMEP)))
+		error |= PF_I;
+	cpu->fault = (struct fault){
+		.kind = FAULT_NESTED, .error = error, .address = origin->linear, .gpa = gpa,
+		.in_walk = origin->in_walk, .linear_valid = origin->linear_valid,
+		.access = access,
+	};
+	return OUTCOME_FAULT;
+}
+
+/* APM2 15.25: the nested tables in the host's paging mode; every access is a user's. */
+static int nested_tables(struct cpu *cpu, u64 gpa, unsigned access, const struct origin *origin,
+	struct translation *out)
+{
+	struct paging paging = { .root = cpu->nested_root, .stage = STAGE_SECOND };
+	bool write = access & ACCESS_WRITE, hints = hints_usable(cpu);
 	struct walk walk;
 	enum walk_end end;
-	u32 error = PF_U;
 
 	paging_form(cpu, &paging, cpu->nested_cr4, cpu->nested_efer);
 	do {
+		/* what a hint would refuse is looked at in full: upper entries may give more now */
+		if (likely(hints && walk_by_hint(cpu, &paging, gpa, &walk) &&
+			    nested_permit(&walk, access)))
+			continue;
 		/* tables of 32-bit hosts reach no further than 4 GiB */
-		if (likely(hints && walk_by_hint(cpu, &paging, gpa, &walk)))
-			end = WALK_LEAF;
-		else if (paging.form != FORM_LONG && gpa >> 32)
+		if (paging.form != FORM_LONG && gpa >> 32)
 			end = WALK_ABSENT;
 		else
 			end = walk_tables(cpu, &paging, gpa, &walk);
-		if (end != WALK_LEAF) {
-			error |= end == WALK_RESERVED ? PF_P | PF_RSVD : 0;
-			goto fault;
-		}
-		if (!walk.user || (write && !walk.write) || (fetch && walk.nx)) {
-			error |= PF_P;
-			goto fault;
-		}
+		if (end != WALK_LEAF)
+			return nested_fault(cpu, gpa, access, origin,
+				end == WALK_RESERVED ? PF_P | PF_RSVD : 0);
+		if (!nested_permit(&walk, access))
+			return nested_fault(cpu, gpa, access, origin, PF_P);
 	} while (unlikely(!set_accessed(&paging, &walk, write)));
 	if (hints)
 		leave_hint(cpu, &paging, gpa, &walk);
@@ -388,26 +434,25 @@ static int second_stage(struct cpu *cpu, u64 gpa, unsigned access, bool in_walk,
 	out->writable = walk.write && leaf_dirty(&walk);
 	out->global = false;
 	return 0;
-fault:
-	if (write)
-		error |= PF_W;
-	if (fetch && ((cpu->nested_efer & EFER_NXE) || (cpu->nested_cr4 & CR4_SMEP)))
-		error |= PF_I;
-	cpu->fault = (struct fault){
-		.kind = FAULT_NESTED, .error = error, .address = linear, .gpa = gpa,
-		.in_walk = in_walk, .linear_valid = linear_valid,
-	};
-	return OUTCOME_FAULT;
+}
+
+static inline int second_stage(struct cpu *cpu, u64 gpa, unsigned access,
+	const struct origin *origin, struct translation *out)
+{
+	return cpu->ept ? ept_translate(cpu, gpa, access, origin, out) :
+			  nested_tables(cpu, gpa, access, origin, out);
 }
 
 int mmu_translate_guest_physical(struct cpu *cpu, u64 gpa, unsigned access, bool in_walk,
 	u64 linear, struct translation *out)
 {
+	struct origin origin = { .linear = linear, .in_walk = in_walk };
+
 	if (!cpu->nested_paging) {
 		*out = (struct translation){ .gpa = gpa, .span = PAGE_SIZE, .writable = true };
 		return 0;
 	}
-	return second_stage(cpu, gpa, access, in_walk, linear, false, out);
+	return second_stage(cpu, gpa, access, &origin, out);
 }
 
 static __attribute__((noinline)) int page_fault(struct cpu *cpu, u64 linear, unsigned access,
@@ -441,37 +486,50 @@ static inline bool permitted(const struct cpu *cpu, const struct walk *walk, uns
 	return !(access & ACCESS_WRITE) || walk->write || (!user && !(cpu->cr0 & CR0_WP));
 }
 
+/* From what the first stage says to the machine's own space. user_page: see struct origin. */
+static inline int finish(struct cpu *cpu, u64 linear, unsigned access, bool user_page,
+	struct translation *out)
+{
+	struct origin origin = { .linear = linear, .linear_valid = true, .user_page = user_page };
+	struct translation real;
+
+	if (unlikely(cpu->nested_paging)) {
+		if (second_stage(cpu, out->gpa, access, &origin, &real))
+			return OUTCOME_FAULT;
+		out->gpa = real.gpa;
+		out->writable &= real.writable;
+	}
+	/* data is the concern of whoever knows how many bytes there are */
+	if ((access & ACCESS_EXEC) && on_apic_access_page(cpu, out->gpa))
+		return apic_access_fault(cpu, out->gpa, access, &origin);
+	return 0;
+}
+
 int mmu_translate(struct cpu *cpu, u64 linear, unsigned access, bool user, bool smap,
 	struct translation *out)
 {
-	struct paging paging = { .root = cpu->cr3 };
+	struct paging paging = { .root = cpu->cr3, .stage = STAGE_FIRST };
 	bool write = access & ACCESS_WRITE, hints = hints_usable(cpu);
-	struct translation real;
 	struct walk walk;
 	enum walk_end end;
 
 	if (!(cpu->cr0 & CR0_PG)) {
 		linear = (u32)linear;
 		*out = (struct translation){ .gpa = linear, .span = PAGE_SIZE, .writable = true };
-		if (!cpu->nested_paging)
-			return 0;
-		if (second_stage(cpu, linear, access, false, linear, true, &real))
-			return OUTCOME_FAULT;
-		out->gpa = real.gpa;
-		out->writable = real.writable;
-		return 0;
+		return finish(cpu, linear, access, true, out);
 	}
 	paging_form(cpu, &paging, cpu->cr4, cpu->efer);
 	if (paging.form != FORM_LONG)
 		linear = (u32)linear;
 	else if (unlikely(!is_canonical(linear)))
 		return cpu_fault_code(cpu, VEC_GP, 0);
-	paging.pdptes_loaded = !cpu->nested_paging;
+	paging.pdptes_loaded = !cpu->nested_paging || cpu->ept;
 	do {
-		if (likely(hints && walk_by_hint(cpu, &paging, linear, &walk)))
-			end = WALK_LEAF;
-		else
-			end = walk_tables(cpu, &paging, linear, &walk);
+		/* what a hint would refuse is looked at in full: upper entries may give more now */
+		if (likely(hints && walk_by_hint(cpu, &paging, linear, &walk) &&
+			    permitted(cpu, &walk, access, user, smap)))
+			continue;
+		end = walk_tables(cpu, &paging, linear, &walk);
 		if (unlikely(end != WALK_LEAF)) {
 			if (end == WALK_FAULT)
 				return OUTCOME_FAULT;
@@ -480,6 +538,8 @@ int mmu_translate(struct cpu *cpu, u64 linear, unsigned access, bool user, bool 
 		}
 		if (unlikely(!permitted(cpu, &walk, access, user, smap)))
 			return page_fault(cpu, linear, access, user, PF_P);
+		if (unlikely(walk.read_only) && !entries_writable(cpu, &walk, write, linear))
+			return OUTCOME_FAULT;
 	} while (unlikely(!set_accessed(&paging, &walk, write)));
 
 	if (hints)
@@ -488,31 +548,37 @@ int mmu_translate(struct cpu *cpu, u64 linear, unsigned access, bool user, bool 
 	out->span = walk.span;
 	out->writable = permitted(cpu, &walk, ACCESS_WRITE, user, smap) && leaf_dirty(&walk);
 	out->global = walk.global && (cpu->cr4 & CR4_PGE);
-	if (unlikely(cpu->nested_paging)) {
-		if (second_stage(cpu, out->gpa, access, false, linear, true, &real))
-			return OUTCOME_FAULT;
-		out->gpa = real.gpa;
-		out->writable &= real.writable;
-	}
-	return 0;
+	return finish(cpu, linear, access, walk.user, out);
 }
 
-/* APM2 5.2.3; under nested paging they are read when a walk needs them, APM2 15.25.10. */
+bool mmu_pdptes_valid(const struct cpu *cpu, const u64 pdpte[4])
+{
+	for (unsigned i = 0; i < 4; i++)
+		if ((pdpte[i] & PTE_P) && (pdpte[i] & PDPTE_RESERVED(cpu)))
+			return false;
+	return true;
+}
+
+/* SDM3 4.4.1; under AMD's nested paging they are read when a walk needs them, APM2 15.25.10. */
 int mmu_load_pdptes(struct cpu *cpu, u64 cr3)
 {
-	struct paging paging = { .form = FORM_PAE };
+	struct translation real = { .gpa = cr3 & 0xffffffe0 };
+	/* SDM3 29.3.5: of a table, but a read even where EPT has flags */
+	struct origin origin = { .in_walk = true };
 	u64 loaded[4];
 
-	if (cpu->nested_paging)
+	if (cpu->nested_paging && !cpu->ept)
 		return 0;
-	for (unsigned i = 0; i < 4; i++) {
-		struct step step;
-
-		read_entry(cpu, &paging, (cr3 & 0xffffffe0) + i * 8, 0, &step);
-		if ((step.value & PTE_P) && (step.value & PDPTE_RESERVED(cpu)))
-			return cpu_fault_code(cpu, VEC_GP, 0);
-		loaded[i] = step.value;
+	if (cpu->nested_paging) {
+		if (ept_translate(cpu, real.gpa, ACCESS_READ, &origin, &real))
+			return OUTCOME_FAULT;
+		if (on_apic_access_page(cpu, real.gpa))
+			return apic_access_fault(cpu, real.gpa, ACCESS_READ, &origin);
 	}
+	for (unsigned i = 0; i < 4; i++)
+		loaded[i] = walk_read(cpu, real.gpa + i * 8).value;
+	if (!mmu_pdptes_valid(cpu, loaded))
+		return cpu_fault_code(cpu, VEC_GP, 0);
 	for (unsigned i = 0; i < 4; i++)
 		cpu->pdpte[i] = loaded[i];
 	return 0;

@@ -92,17 +92,9 @@ static u32 vector_mode(const struct cpu *cpu)
 void cpu_mode_update(struct cpu *cpu)
 {
 	u32 mode = code_mode(cpu) | vector_mode(cpu);
-	enum privilege privilege;
-	u32 pcid;
 
-	if (cpu->cpl == 3) {
+	if (cpu->cpl == 3)
 		mode |= MODE_USER;
-		privilege = PRIV_USER;
-	} else if ((cpu->cr4 & CR4_SMAP) && !(cpu->rflags_system & RFLAGS_AC)) {
-		privilege = PRIV_SUPERVISOR;
-	} else {
-		privilege = PRIV_SUPERVISOR_AC;
-	}
 	if (cpu_protected(cpu))
 		mode |= MODE_PROTECTED;
 	if ((cpu->rflags_system & RFLAGS_TF) || (cpu->dr7 & DR7_ENABLE) ||
@@ -115,8 +107,6 @@ void cpu_mode_update(struct cpu *cpu)
 	if (cpu_watching(cpu))
 		cpu_watch_update(cpu);
 
-	pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
-	if (!cpu->context || cpu->context->privilege != privilege || cpu->context->pcid != pcid ||
-	    cpu->context->asid != cpu->nested_asid)
+	if (!tlb_selected(cpu))
 		cpu->context_stale = true;
 }

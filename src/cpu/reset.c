@@ -28,6 +28,9 @@ static void reset_common(struct cpu *cpu, bool init)
 	cpu->in_guest = false;
 	cpu->nested_paging = false;
 	cpu->nested_asid = 0;
+	cpu->ept = cpu->ept_mode_based = cpu->ept_pml = false;
+	cpu->apic_access_page = NO_APIC_ACCESS_PAGE;
+	tlb_world_changed(cpu);
 	cpu->gif = true;
 	cpu->virt_pending = false;
 	cpu->virtual_tpr = cpu->virtual_x2apic = cpu->virt_step = false;

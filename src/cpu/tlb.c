@@ -1,28 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Contexts and their software TLBs: see tlb.h. All of it is the vCPU thread's own.
+ * What is in a context, see tlb.h: its software TLB, its jump cache, the pages that code was fetched
+ * from. All of it is the vCPU thread's own.
  */
-#include <errno.h>
-#include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
+#include "cpu/context.h"
 
-#include "cpu/tlb.h"
-
-_Static_assert(sizeof(struct cpu) <= CPU_PAGES_SIZE, "the vCPU outgrew the head of a context");
 _Static_assert(sizeof(struct tlb_entry) == 32 && sizeof(struct jump_entry) == 16,
 	"the translator shifts by these sizes");
-
-struct context_pool {
-	struct context contexts[CONTEXTS];
-	u8 *blocks; /* CONTEXTS of struct context_block, one after the other */
-	u64 clock;
-};
-
-static struct context_pool *pool_of(const struct cpu *cpu)
-{
-	return cpu->contexts;
-}
 
 /* A page that hashes to another slot: no address of this slot can match it. */
 static u64 no_page(unsigned slot)
@@ -71,7 +55,7 @@ static void clear_tlb(struct context *context)
 	walk_hints_flush(context);
 }
 
-static void clear_jumps(struct context *context)
+void context_clear_jumps(struct context *context)
 {
 	struct jump_entry *jump = context->block->jump;
 
@@ -83,9 +67,12 @@ static void clear_jumps(struct context *context)
 			jump[context->jump_list[i]].target = no_jump(context->jump_list[i]);
 	}
 	context->jump_filled = 0;
+	zero_bytes(context->jump_pages, sizeof(context->jump_pages));
+	if (!context->code_filled)
+		return;
 	zero_bytes(context->block->code_ids, sizeof(context->block->code_ids));
 	zero_bytes(context->code_global, sizeof(context->code_global));
-	zero_bytes(context->jump_pages, sizeof(context->jump_pages));
+	context->code_filled = false;
 }
 
 static void set_bit(u64 *map, unsigned bit, bool value)
@@ -107,8 +94,8 @@ static void note_filled(u16 *list, u32 *filled, u32 room, unsigned slot)
 		*filled = room + 1;
 }
 
-/* Drops what is not of a global page; the lists are made anew of what stays. */
-static void keep_global(struct cpu *cpu, struct context *context)
+/* The lists are made anew of what stays. */
+void context_keep_global(struct cpu *cpu, struct context *context)
 {
 	struct context_block *block = context->block;
 	bool all = context->tlb_filled > TLB_LIST;
@@ -149,107 +136,21 @@ static void keep_global(struct cpu *cpu, struct context *context)
 	cpu->stats.flushes++;
 }
 
-static void flush_context(struct cpu *cpu, struct context *context)
+void context_fresh(struct context *context)
+{
+	context->tlb_filled = TLB_LIST + 1;
+	context->jump_filled = JUMP_LIST + 1;
+	context->code_filled = true;
+}
+
+void context_clear(struct cpu *cpu, struct context *context)
 {
 	clear_tlb(context);
-	clear_jumps(context);
+	context_clear_jumps(context);
 	cpu->stats.flushes++;
 }
 
-/* Maps the vCPU's pages at the head of every block; the rest of a block is private memory. */
-static int map_contexts(struct context_pool *pool, int fd)
-{
-	u64 size = CONTEXTS * sizeof(struct context_block);
-
-	pool->blocks = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (pool->blocks == MAP_FAILED)
-		return -errno;
-	for (unsigned i = 0; i < CONTEXTS; i++) {
-		u8 *block = pool->blocks + i * sizeof(struct context_block);
-
-		pool->contexts[i].block = (struct context_block *)block;
-		if (mmap(block, CPU_PAGES_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
-			    0) == MAP_FAILED)
-			return -errno;
-	}
-	return 0;
-}
-
-int tlb_init(struct cpu **result)
-{
-	struct context_pool *pool = calloc(1, sizeof(*pool));
-	int fd = memfd_create("nestbox-cpu", MFD_CLOEXEC), error;
-	struct cpu *cpu;
-
-	if (!pool || fd < 0 || ftruncate(fd, CPU_PAGES_SIZE) < 0)
-		goto fail;
-	cpu = mmap(NULL, CPU_PAGES_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	if (cpu == MAP_FAILED)
-		goto fail;
-	error = map_contexts(pool, fd);
-	close(fd);
-	if (error) {
-		free(pool);
-		return error;
-	}
-	cpu->self = (u64)cpu;
-	cpu->contexts = pool;
-	cpu->context_stale = true;
-	*result = cpu;
-	return 0;
-fail:
-	error = errno ? -errno : -ENOMEM;
-	free(pool);
-	if (fd >= 0)
-		close(fd);
-	return error;
-}
-
-void tlb_free(struct cpu *cpu)
-{
-	struct context_pool *pool = pool_of(cpu);
-
-	munmap(pool->blocks, CONTEXTS * sizeof(struct context_block));
-	munmap(cpu, CPU_PAGES_SIZE);
-	free(pool);
-}
-
-static enum privilege privilege_now(const struct cpu *cpu)
-{
-	if (cpu->cpl == 3)
-		return PRIV_USER;
-	if ((cpu->cr4 & CR4_SMAP) && !(cpu->rflags_system & RFLAGS_AC))
-		return PRIV_SUPERVISOR;
-	return PRIV_SUPERVISOR_AC;
-}
-
-static bool is_context(const struct context *context, u32 asid, u32 pcid,
-	enum privilege privilege)
-{
-	return context->live && context->asid == asid && context->pcid == pcid &&
-	       context->privilege == privilege;
-}
-
-/* The supervisor's context that was used last in this world, to learn global pages from. */
-static struct context *global_source(struct context_pool *pool, u32 asid, enum privilege privilege)
-{
-	struct context *best = NULL;
-
-	if (privilege == PRIV_USER)
-		return NULL;
-	for (unsigned i = 0; i < CONTEXTS; i++) {
-		struct context *context = &pool->contexts[i];
-
-		if (context->live && context->asid == asid && context->privilege == privilege &&
-			(!best || context->used > best->used))
-			best = context;
-	}
-	return best;
-}
-
-/* Global pages are the same under every PCID, APM2 5.5.2: a new context starts with them. */
-static void copy_global(struct context *to, const struct context *from)
+void context_copy_global(struct context *to, const struct context *from)
 {
 	u32 count = MIN(from->tlb_filled, TLB_LIST);
 
@@ -281,87 +182,10 @@ static void copy_global(struct context *to, const struct context *from)
 	}
 	for (unsigned i = 0; i < CODE_IDS; i++) {
 		if (get_bit(from->code_global, i)) {
+			to->code_filled = true;
 			to->block->code_ids[i] = from->block->code_ids[i];
 			set_bit(to->code_global, i, true);
 		}
-	}
-}
-
-void tlb_select(struct cpu *cpu)
-{
-	struct context_pool *pool = pool_of(cpu);
-	enum privilege privilege = privilege_now(cpu);
-	u32 pcid = cpu->cr4 & CR4_PCIDE ? cpu->cr3 & 0xfff : 0;
-	struct context *oldest = &pool->contexts[0], *last = cpu->context, *source;
-
-	cpu->context_stale = false;
-	pool->clock++;
-	if (last && last->peer[privilege]) {
-		struct context *context = last->peer[privilege];
-
-		if (is_context(context, cpu->nested_asid, pcid, privilege)) {
-			context->used = pool->clock;
-			cpu->context = context;
-			return;
-		}
-	}
-	for (unsigned i = 0; i < CONTEXTS; i++) {
-		struct context *context = &pool->contexts[i];
-
-		if (is_context(context, cpu->nested_asid, pcid, privilege)) {
-			context->used = pool->clock;
-			if (last)
-				last->peer[privilege] = context;
-			cpu->context = context;
-			return;
-		}
-		if (!context->live || (oldest->live && context->used < oldest->used))
-			oldest = oldest->live ? context : oldest;
-	}
-	/* A new one starts empty: its memory is zero, which is no empty slot. */
-	if (!oldest->live) {
-		oldest->tlb_filled = TLB_LIST + 1;
-		oldest->jump_filled = JUMP_LIST + 1;
-	}
-	flush_context(cpu, oldest);
-	source = global_source(pool, cpu->nested_asid, privilege);
-	if (source && source != oldest)
-		copy_global(oldest, source);
-	oldest->live = true;
-	oldest->asid = cpu->nested_asid;
-	oldest->pcid = pcid;
-	oldest->privilege = privilege;
-	oldest->used = pool->clock;
-	cpu->context = oldest;
-}
-
-void tlb_flush_all(struct cpu *cpu)
-{
-	struct context_pool *pool = pool_of(cpu);
-
-	for (unsigned i = 0; i < CONTEXTS; i++)
-		if (pool->contexts[i].live)
-			flush_context(cpu, &pool->contexts[i]);
-}
-
-void tlb_flush_asid(struct cpu *cpu, u32 asid)
-{
-	struct context_pool *pool = pool_of(cpu);
-
-	for (unsigned i = 0; i < CONTEXTS; i++)
-		if (pool->contexts[i].live && pool->contexts[i].asid == asid)
-			flush_context(cpu, &pool->contexts[i]);
-}
-
-void tlb_flush_pcid(struct cpu *cpu, u32 asid, u32 pcid)
-{
-	struct context_pool *pool = pool_of(cpu);
-
-	for (unsigned i = 0; i < CONTEXTS; i++) {
-		struct context *context = &pool->contexts[i];
-
-		if (context->live && context->asid == asid && context->pcid == pcid)
-			keep_global(cpu, context);
 	}
 }
 
@@ -389,18 +213,11 @@ static void clear_jumps_to(struct context *context, u64 page)
 	}
 }
 
-static void flush_page(struct cpu *cpu, struct context *context, u64 page)
+void context_drop_piece(struct context *context, u64 page)
 {
 	unsigned slot = tlb_hash(page);
 	struct exec_entry *exec = &context->exec[(page >> PAGE_SHIFT) % EXEC_ENTRIES];
 
-	/* Of a large page every piece must go, wherever it is. */
-	if (context->large_all ||
-		(context->large_mask && (page & context->large_mask) == context->large_base)) {
-		flush_context(cpu, context);
-		return;
-	}
-	walk_hints_flush(context);
 	if (context->block->tlb[slot].read_tag == page)
 		clear_tlb_slot(context, slot);
 	if (exec->linear == page)
@@ -409,16 +226,16 @@ static void flush_page(struct cpu *cpu, struct context *context, u64 page)
 	clear_jumps_to(context, page);
 }
 
-void tlb_flush_page(struct cpu *cpu, u32 asid, u32 pcid, u64 linear, bool every_pcid)
+void context_drop_page(struct cpu *cpu, struct context *context, u64 page)
 {
-	struct context_pool *pool = pool_of(cpu);
-
-	for (unsigned i = 0; i < CONTEXTS; i++) {
-		struct context *context = &pool->contexts[i];
-
-		if (context->live && context->asid == asid && (every_pcid || context->pcid == pcid))
-			flush_page(cpu, context, linear & PAGE_MASK);
+	/* Of a large page every piece must go, wherever it is. */
+	if (context->large_all ||
+		(context->large_mask && (page & context->large_mask) == context->large_base)) {
+		context_clear(cpu, context);
+		return;
 	}
+	walk_hints_flush(context);
+	context_drop_piece(context, page);
 }
 
 static void protect_slot(struct context *context, unsigned slot, u64 host)
@@ -429,32 +246,15 @@ static void protect_slot(struct context *context, unsigned slot, u64 host)
 		entry->write_tag = no_page(slot);
 }
 
-void tlb_protect_ram_page(struct cpu *cpu, u64 host)
+void context_protect(struct context *context, u64 host)
 {
-	struct context_pool *pool = pool_of(cpu);
-
-	for (unsigned i = 0; i < CONTEXTS; i++) {
-		struct context *context = &pool->contexts[i];
-
-		if (!context->live)
-			continue;
-		if (context->tlb_filled > TLB_LIST) {
-			for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
-				protect_slot(context, slot, host);
-		} else {
-			for (unsigned n = 0; n < context->tlb_filled; n++)
-				protect_slot(context, context->tlb_list[n], host);
-		}
+	if (context->tlb_filled > TLB_LIST) {
+		for (unsigned slot = 0; slot < TLB_ENTRIES; slot++)
+			protect_slot(context, slot, host);
+	} else {
+		for (unsigned n = 0; n < context->tlb_filled; n++)
+			protect_slot(context, context->tlb_list[n], host);
 	}
-}
-
-void tlb_flush_jumps(struct cpu *cpu)
-{
-	struct context_pool *pool = pool_of(cpu);
-
-	for (unsigned i = 0; i < CONTEXTS; i++)
-		if (pool->contexts[i].live)
-			clear_jumps(&pool->contexts[i]);
 }
 
 /* Whether the page last fetched at `linear` is global. */
@@ -463,18 +263,6 @@ static bool fetched_global(const struct context *context, u64 linear)
 	const struct exec_entry *exec = &context->exec[(linear >> PAGE_SHIFT) % EXEC_ENTRIES];
 
 	return exec->linear == (linear & PAGE_MASK) && exec->global;
-}
-
-void tlb_forget_code_id(struct cpu *cpu, u64 linear, u32 id)
-{
-	struct context_pool *pool = pool_of(cpu);
-
-	for (unsigned i = 0; i < CONTEXTS; i++) {
-		u32 *slot = &pool->contexts[i].block->code_ids[code_id_slot(linear)];
-
-		if (pool->contexts[i].live && *slot == id)
-			*slot = 0;
-	}
 }
 
 void tlb_add_jump(struct cpu *cpu, u64 linear, u64 code)
@@ -495,6 +283,7 @@ void tlb_set_code_id(struct cpu *cpu, u64 linear, u32 id)
 {
 	struct context *context = cpu->context;
 
+	context->code_filled = true;
 	context->block->code_ids[code_id_slot(linear)] = id;
 	set_bit(context->code_global, code_id_slot(linear), fetched_global(context, linear));
 }
@@ -523,8 +312,12 @@ static int translate_now(struct cpu *cpu, u64 linear, unsigned access, struct tr
 {
 	enum privilege privilege = cpu->context->privilege;
 
-	return mmu_translate(cpu, linear, access, privilege == PRIV_USER,
-		privilege == PRIV_SUPERVISOR, out);
+	if (likely(!mmu_translate(cpu, linear, access, privilege == PRIV_USER,
+		    privilege == PRIV_SUPERVISOR, out)))
+		return 0;
+	/* a fault drops what is cached of its address, SDM3 4.10.4.1 and 29.4.3.1 */
+	tlb_drop_faulted(cpu, linear);
+	return OUTCOME_FAULT;
 }
 
 int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa)
@@ -540,6 +333,8 @@ int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa)
 		return OUTCOME_FAULT;
 	*gpa = translation.gpa;
 	*host = NULL;
+	if (tlb_apic_access(cpu, translation.gpa))
+		return 0;
 	hit = space_find(cpu->memory, translation.gpa & PAGE_MASK);
 	if (!hit.host || hit.contiguous < PAGE_SIZE)
 		return 0;

@@ -20,7 +20,7 @@
 #define TLB_LIST 1024
 #define JUMP_LIST 1024
 #define JUMP_PAGE_BITS 12
-#define CONTEXTS 48
+#define CONTEXTS 96
 #define CODE_IDS 1024
 #define WALK_HINTS 64
 
@@ -40,7 +40,7 @@ struct jump_entry {
 	u64 code;   /* host address; the miss stub where the entry is empty */
 };
 
-#define CPU_PAGES_SIZE 0x4000ull /* sizeof(struct cpu) rounded up; asserted in tlb.c */
+#define CPU_PAGES_SIZE 0x4000ull /* sizeof(struct cpu) rounded up; asserted in context.c */
 
 struct context_block {
 	u8 cpu_pages[CPU_PAGES_SIZE];
@@ -54,14 +54,22 @@ struct context_block {
 /* Who accesses: user code, supervisor with SMAP in force, supervisor without. */
 enum privilege { PRIV_USER, PRIV_SUPERVISOR, PRIV_SUPERVISOR_AC, PRIV_COUNT };
 
+/*
+ * A context's key: what its translations are tagged with besides cpu->nested_tag. Bits of CR0, CR4
+ * and EFER count where paging is on; SMAP is a part of the privilege class.
+ */
+#define KEY_PCID 0xfffull
+#define KEY_PRIVILEGE MASK(15, 14)
+#define KEY_PAGING BIT(24)
+#define KEY_VALID BIT(31)
+#define KEY_ASID MASK(63, 32)
+
 struct context {
 	struct context_block *block;
-	u32 asid;     /* cpu->nested_asid */
-	u32 pcid;
+	u64 key, tag;
 	enum privilege privilege;
-	bool live;
-	u64 used;     /* for replacement */
-	struct context *peer[PRIV_COUNT]; /* where this address space's others were last */
+	bool flush_due;             /* nothing in it may be used: it is emptied when it is selected */
+	bool code_filled;           /* block->code_ids may have some */
 	u64 large_base, large_mask; /* a range that covers every large page cached here */
 	bool large_all;             /* they lie too far apart for one range */
 	u32 tlb_filled, jump_filled; /* slots in the lists; beyond them all slots are cleared */
@@ -113,6 +121,51 @@ static inline void walk_hints_flush(struct context *context)
  */
 void tlb_world_changed(struct cpu *cpu);
 
+static inline enum privilege tlb_privilege(const struct cpu *cpu)
+{
+	if (cpu->cpl == 3)
+		return PRIV_USER;
+	if ((cpu->cr4 & CR4_SMAP) && !(cpu->rflags_system & RFLAGS_AC))
+		return PRIV_SUPERVISOR;
+	return PRIV_SUPERVISOR_AC;
+}
+
+static inline u64 key_asid(u32 asid)
+{
+	return (u64)asid << 32;
+}
+
+static inline u64 key_of_privilege(enum privilege privilege)
+{
+	return (u64)privilege << 14;
+}
+
+static inline enum privilege key_privilege(u64 key)
+{
+	return (key & KEY_PRIVILEGE) >> 14;
+}
+
+static inline u64 tlb_key(const struct cpu *cpu, enum privilege privilege)
+{
+	u64 key = KEY_VALID | key_asid(cpu->nested_asid) | key_of_privilege(privilege);
+
+	if (!(cpu->cr0 & CR0_PG))
+		return key;
+	if (cpu->cr4 & CR4_PCIDE)
+		key |= cpu->cr3 & KEY_PCID;
+	/* bits 16 to 23; which is which does not matter */
+	return key | KEY_PAGING | (cpu->cr0 & CR0_WP) | (cpu->cr4 & CR4_SMEP) |
+	       (cpu->cr4 & (CR4_PSE | CR4_PAE | CR4_PGE)) << 14 |
+	       (cpu->efer & (EFER_LMA | EFER_NXE)) << 12;
+}
+
+/* Whether cpu->context is the one for the state as it is. */
+static inline bool tlb_selected(const struct cpu *cpu)
+{
+	return cpu->context && cpu->context->key == tlb_key(cpu, tlb_privilege(cpu)) &&
+	       cpu->context->tag == cpu->nested_tag;
+}
+
 /* Picks cpu->context by all that; makes one where there is none. */
 void tlb_select(struct cpu *cpu);
 
@@ -130,6 +183,8 @@ void tlb_flush_pcid(struct cpu *cpu, u32 asid, u32 pcid); /* all but global page
 void tlb_flush_page(struct cpu *cpu, u32 asid, u32 pcid, u64 linear, bool every_pcid);
 void tlb_flush_ept(struct cpu *cpu, u64 eptp);           /* by EP4TA: bits 51:12 count */
 void tlb_flush_every_ept(struct cpu *cpu);               /* of what was cached with EPT on */
+/* A walk for `linear` in the current context ended in a fault: its 4 KiB, under any privilege. */
+void tlb_drop_faulted(struct cpu *cpu, u64 linear);
 /* A host page became write-protected (translated code, dirty log): no entry may write to it. */
 void tlb_protect_ram_page(struct cpu *cpu, u64 host);
 /* Jump caches name blocks that are about to go: empty them all. */
@@ -144,8 +199,15 @@ void tlb_forget_code_id(struct cpu *cpu, u64 linear, u32 id);
 /* Where the code at linear lies in our memory. 0 or OUTCOME_FAULT; *host NULL: not RAM. */
 int tlb_fetch(struct cpu *cpu, u64 linear, u8 **host);
 
+/* Whether data at an address of the machine's space is virt->apic_*'s to read and write. */
+static inline bool tlb_apic_access(const struct cpu *cpu, u64 gpa)
+{
+	return unlikely((gpa & PAGE_MASK) == cpu->apic_access_page);
+}
+
 /* Walks and fills the current context. 0 or OUTCOME_FAULT. *host NULL: not RAM, *gpa says where.
- * A page with translated code or under dirty logging gets no write tag. */
+ * A page with translated code or under dirty logging gets no write tag, and one of
+ * tlb_apic_access() no entry at all. */
 int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa);
 
 #include "cpu/tlb_inline.h"

@@ -40,7 +40,6 @@ struct vmcb_memory {
 /* A page of a permission map in RAM; NULL: not RAM, everything in it is intercepted. */
 #define IOPM_PAGES 3
 #define MSRPM_PAGES 2
-#define SVM_MODE_TAGS 64
 
 struct svm {
 	/* MSRs; tsc_ratio is what guests get */
@@ -58,15 +57,6 @@ struct svm {
 	u16 pause_count;             /* what is left of pause_filter_count */
 	u64 pause_tsc;               /* host TSC of the last PAUSE */
 	struct failure failure;      /* the first failed check of the last VMRUN */
-
-	/*
-	 * The mode bits under which an ASID's translations were cached. VMRUN may change them with
-	 * no flush asked for: hardware applies them at each access, this TLB when it fills.
-	 */
-	struct {
-		u32 asid;
-		u64 bits;
-	} mode_tag[SVM_MODE_TAGS];
 };
 
 static inline struct svm *svm_of(const struct cpu *cpu)

@@ -109,8 +109,6 @@ void svm_reset(struct cpu *cpu, bool init)
 	}
 	svm->cached = false;
 	svm->guest_has_pat = svm->guest_has_lbr = false;
-	for (unsigned i = 0; i < SVM_MODE_TAGS; i++)
-		svm->mode_tag[i].asid = 0;
 	if (!init) {
 		svm->vm_cr = svm->hsave_pa = svm->key = 0;
 		svm->tsc_ratio = SVM_TSC_RATIO_ONE;

@@ -26,11 +26,6 @@
 #define CLASS_CR2 VMCB_CLEAN_CR2
 #define CLASS_LBR VMCB_CLEAN_LBR
 
-/* What changes the meaning of page tables: see mode_tag of struct svm. */
-#define PAGING_CR0 (CR0_PE | CR0_WP | CR0_PG)
-#define PAGING_CR4 (CR4_PSE | CR4_PAE | CR4_PGE | CR4_LA57 | CR4_PCIDE | CR4_SMEP | CR4_SMAP | CR4_PKE)
-#define PAGING_EFER (EFER_NXE | EFER_LME)
-
 bool svm_find_vmcb(struct cpu *cpu, u64 pa, struct vmcb_memory *memory)
 {
 	struct space_hit hit = space_find(cpu->memory, pa);
@@ -279,28 +274,8 @@ void svm_load_host(struct cpu *cpu)
 	cpu->nested_paging = false;
 	cpu->nested_asid = 0;
 	cpu->virtual_tpr = cpu->intr_apart = false;
-	cpu->context_stale = true;
+	tlb_world_changed(cpu);
 	cpu_mode_update(cpu);
-}
-
-static u64 paging_bits(const struct cpu *cpu)
-{
-	return (cpu->cr0 & PAGING_CR0) | (cpu->efer & PAGING_EFER) << 32 |
-	       (cpu->cr4 & PAGING_CR4) << 1 | (u64)cpu->nested_paging << 63;
-}
-
-/* The ASID's cached translations follow the bits of its last run, see struct svm. */
-static void flush_for_modes(struct cpu *cpu)
-{
-	struct svm *svm = svm_of(cpu);
-	unsigned slot = cpu->nested_asid % SVM_MODE_TAGS;
-	u64 bits = paging_bits(cpu);
-
-	if (svm->mode_tag[slot].asid != cpu->nested_asid || svm->mode_tag[slot].bits != bits) {
-		tlb_flush_asid(cpu, cpu->nested_asid);
-		svm->mode_tag[slot].asid = cpu->nested_asid;
-		svm->mode_tag[slot].bits = bits;
-	}
 }
 
 /* APM2 15.5.1, from "load guest state" on; the copy has been checked. */
@@ -363,14 +338,13 @@ bool svm_load_guest(struct cpu *cpu)
 	cpu->virtual_tpr = cpu->intr_apart = v->vintr & VINTR_MASKING;
 	cpu->cr8_shadow = v->vintr & VINTR_TPR_VALUE;
 	cpu->in_guest = true;
-	cpu->context_stale = true;
+	tlb_world_changed(cpu);
 
 	/* 15.16.2; a reserved value drops more than it might */
 	if (v->tlb_control == TLB_CONTROL_GUEST || v->tlb_control == TLB_CONTROL_GUEST_LOCAL)
 		tlb_flush_asid(cpu, cpu->nested_asid);
 	else if (v->tlb_control != TLB_CONTROL_NOTHING)
 		tlb_flush_all(cpu);
-	flush_for_modes(cpu);
 	cpu_mode_update(cpu);
 	/* 15.25.10: with nested paging they are read when a walk needs them */
 	return long_mode || !(v->cr0 & CR0_PG) || !(v->cr4 & CR4_PAE) || cpu->nested_paging ||
@@ -381,7 +355,6 @@ void svm_save_guest(struct cpu *cpu)
 {
 	struct svm *svm = svm_of(cpu);
 	union vmcb *v = &svm->vmcb;
-	unsigned slot = cpu->nested_asid % SVM_MODE_TAGS;
 
 	SAVE_SEGMENT(cpu, ES, v, es);
 	SAVE_SEGMENT(cpu, CS, v, cs);
@@ -416,7 +389,4 @@ void svm_save_guest(struct cpu *cpu)
 		v->last_excp_from = cpu->last_int_from;
 		v->last_excp_to = cpu->last_int_to;
 	}
-	/* what the guest changed itself was flushed as it did */
-	svm->mode_tag[slot].asid = cpu->nested_asid;
-	svm->mode_tag[slot].bits = paging_bits(cpu);
 }

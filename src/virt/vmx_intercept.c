@@ -515,23 +515,6 @@ static bool virtualization_exception(struct cpu *cpu, const struct fault *fault)
 	return true;
 }
 
-/* Qualification of an APIC access, table 28-6: offset and type; a page walk's has no offset. */
-static u64 apic_qualification(const struct cpu *cpu, const struct fault *fault)
-{
-	enum { LINEAR_READ, LINEAR_WRITE, LINEAR_FETCH, EVENT, PHYSICAL_EVENT = 10, PHYSICAL = 15 };
-	u64 type;
-
-	if (fault->in_walk)
-		return (u64)(cpu->event.valid ? PHYSICAL_EVENT : PHYSICAL) << 12;
-	if (cpu->event.valid)
-		type = EVENT;
-	else if (fault->access & ACCESS_EXEC)
-		type = LINEAR_FETCH;
-	else
-		type = fault->access & ACCESS_WRITE ? LINEAR_WRITE : LINEAR_READ;
-	return (fault->gpa & ~PAGE_MASK) | type << 12;
-}
-
 void vmx_nested_fault(struct cpu *cpu, const struct fault *fault)
 {
 	struct vmx_exit exit = {
@@ -559,7 +542,8 @@ void vmx_nested_fault(struct cpu *cpu, const struct fault *fault)
 		break;
 	default:
 		exit.reason = VMX_EXIT_APIC_ACCESS;
-		exit.qualification = apic_qualification(cpu, fault);
+		exit.qualification = vmx_apic_access_qualification(cpu, fault->gpa, fault->access,
+			fault->in_walk);
 		exit.guest_physical = 0;
 		break;
 	}

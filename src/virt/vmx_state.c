@@ -175,19 +175,13 @@ static void load_control_registers(struct cpu *cpu, const struct vmcs *v)
 	cpu->sysenter_eip = v->guest_sysenter_eip;
 }
 
-/* PAE paging outside long mode: from the VMCS with EPT, else through CR3; 27.3.2.4. */
-static void load_pdptes(struct cpu *cpu, const struct vmcs *v)
+/* PAE paging outside long mode, 27.3.2.4: as the check found them. */
+static void load_pdptes(struct cpu *cpu)
 {
 	if (cpu_lma(cpu) || !(cpu->cr0 & CR0_PG) || !(cpu->cr4 & CR4_PAE))
 		return;
-	if (cpu->ept) {
-		cpu->pdpte[0] = v->guest_pdpte0;
-		cpu->pdpte[1] = v->guest_pdpte1;
-		cpu->pdpte[2] = v->guest_pdpte2;
-		cpu->pdpte[3] = v->guest_pdpte3;
-	} else {
-		mmu_load_pdptes(cpu, cpu->cr3);
-	}
+	for (unsigned i = 0; i < ARRAY_SIZE(cpu->pdpte); i++)
+		cpu->pdpte[i] = vmx_of(cpu)->pdpte[i];
 }
 
 static void load_non_register_state(struct cpu *cpu, const struct vmcs *v)
@@ -239,7 +233,7 @@ void vmx_load_guest(struct cpu *cpu)
 	cpu->rip = v->guest_rip;
 	cpu->gpr[RSP] = v->guest_rsp;
 	enter_world(cpu);
-	load_pdptes(cpu, v);
+	load_pdptes(cpu);
 	load_non_register_state(cpu, v);
 	vmx->ple_first = vmx->ple_last = 0;
 	cpu->virt_step = v->cpu_controls & PROC_MONITOR_TRAP;

@@ -510,6 +510,7 @@ static int set_up(void **state)
 		return -1;
 	rig->seed = seed ? strtoull(seed, NULL, 0) : (u64)time(NULL) * 2 + 1;
 	rig->cpu.phys_bits = PHYS_BITS;
+	rig->cpu.apic_access_page = NO_APIC_ACCESS_PAGE;
 	rig->cpu.context = &rig->context;
 	rig->cpu.memory = space_new("memory");
 	if (!rig->cpu.memory || cpuid_table_new(&rig->cpu.cpuid, NESTED_AMD, 1) ||

@@ -1,0 +1,320 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The pool of contexts and what their translations are tagged with: selection, replacement, and
+ * flushes by tag. See tlb.h; what is in one context is tlb.c's. All of it is the vCPU thread's own.
+ *
+ * A flush of a whole context that is not the current one only marks it: it is emptied when it is
+ * selected again, which between two worlds without VPIDs may be never.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "cpu/context.h"
+
+_Static_assert(sizeof(struct cpu) <= CPU_PAGES_SIZE, "the vCPU outgrew the head of a context");
+
+/* cpu->nested_tag: bits 51:12 are the EP4TA, EPTP_ACCESSED_DIRTY is where the EPTP has it. */
+#define TAG_EPT BIT(0)
+#define TAG_NESTED BIT(1) /* AMD's nested paging */
+#define TAG_MODE_BASED BIT(2)
+#define TAG_APIC_ACCESS BIT(3)
+#define TAG_ACCESSED_DIRTY BIT(6)
+#define TAG_EP4TA MASK(51, 12)
+
+/* Maps the vCPU's pages at the head of every block; the rest of a block is private memory. */
+static int map_contexts(struct context_pool *pool, int fd)
+{
+	u64 size = CONTEXTS * sizeof(struct context_block);
+
+	pool->blocks = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (pool->blocks == MAP_FAILED)
+		return -errno;
+	for (unsigned i = 0; i < CONTEXTS; i++) {
+		u8 *block = pool->blocks + i * sizeof(struct context_block);
+
+		pool->contexts[i].block = (struct context_block *)block;
+		if (mmap(block, CPU_PAGES_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
+			    0) == MAP_FAILED)
+			return -errno;
+	}
+	return 0;
+}
+
+int tlb_init(struct cpu **result)
+{
+	struct context_pool *pool = calloc(1, sizeof(*pool));
+	int fd = memfd_create("nestbox-cpu", MFD_CLOEXEC), error;
+	struct cpu *cpu;
+
+	if (!pool || fd < 0 || ftruncate(fd, CPU_PAGES_SIZE) < 0)
+		goto fail;
+	cpu = mmap(NULL, CPU_PAGES_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	if (cpu == MAP_FAILED)
+		goto fail;
+	error = map_contexts(pool, fd);
+	close(fd);
+	if (error) {
+		free(pool);
+		return error;
+	}
+	cpu->self = (u64)cpu;
+	cpu->contexts = pool;
+	cpu->context_stale = true;
+	*result = cpu;
+	return 0;
+fail:
+	error = errno ? -errno : -ENOMEM;
+	free(pool);
+	if (fd >= 0)
+		close(fd);
+	return error;
+}
+
+void tlb_free(struct cpu *cpu)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	munmap(pool->blocks, CONTEXTS * sizeof(struct context_block));
+	munmap(cpu, CPU_PAGES_SIZE);
+	free(pool);
+}
+
+/* ---- selection ---- */
+
+void tlb_world_changed(struct cpu *cpu)
+{
+	u64 tag = 0;
+
+	if (cpu->nested_paging && cpu->ept) {
+		tag = TAG_EPT | (cpu->nested_root & (TAG_EP4TA | TAG_ACCESSED_DIRTY));
+		if (cpu->ept_mode_based)
+			tag |= TAG_MODE_BASED;
+	} else if (cpu->nested_paging) {
+		tag = TAG_NESTED;
+	}
+	if (cpu->apic_access_page != NO_APIC_ACCESS_PAGE)
+		tag |= TAG_APIC_ACCESS;
+	cpu->nested_tag = tag;
+	cpu->context_stale = true;
+}
+
+static unsigned index_of(u64 key, u64 tag)
+{
+	return crc_hash(key ^ crc_hash(tag)) & (CONTEXT_INDEX - 1);
+}
+
+/* The number of the context with these tags; CONTEXTS: there is none. */
+static unsigned find(struct context_pool *pool, u64 key, u64 tag)
+{
+	u8 *hint = &pool->index[index_of(key, tag)];
+
+	if (likely(pool->tags[*hint].key == key && pool->tags[*hint].tag == tag))
+		return *hint;
+	for (unsigned i = 0; i < CONTEXTS; i++) {
+		if (pool->tags[i].key == key && pool->tags[i].tag == tag) {
+			*hint = i;
+			return i;
+		}
+	}
+	return CONTEXTS;
+}
+
+/* One that was never used, else the one that was used longest ago. */
+static unsigned replaceable(const struct context_pool *pool)
+{
+	unsigned oldest = 0;
+
+	for (unsigned i = 0; i < CONTEXTS; i++) {
+		if (!pool->tags[i].key)
+			return i;
+		if (pool->tags[i].used < pool->tags[oldest].used)
+			oldest = i;
+	}
+	return oldest;
+}
+
+/* The supervisor's context that was used last in this world, to learn global pages from. */
+static const struct context *global_source(const struct context_pool *pool, u64 key, u64 tag)
+{
+	unsigned best = CONTEXTS;
+
+	if (key_privilege(key) == PRIV_USER || !(key & KEY_PAGING))
+		return NULL;
+	for (unsigned i = 0; i < CONTEXTS; i++)
+		if (context_filled(pool, i) && !((pool->tags[i].key ^ key) & ~(u64)KEY_PCID) &&
+			pool->tags[i].tag == tag &&
+			(best == CONTEXTS || pool->tags[i].used > pool->tags[best].used))
+			best = i;
+	return best == CONTEXTS ? NULL : &pool->contexts[best];
+}
+
+static __attribute__((noinline)) unsigned make(struct cpu *cpu, u64 key, u64 tag)
+{
+	struct context_pool *pool = pool_of(cpu);
+	unsigned i = replaceable(pool);
+	struct context *context = &pool->contexts[i];
+	const struct context *source;
+
+	/* A new one's memory is zero, which is no empty slot. */
+	if (!pool->tags[i].key)
+		context_fresh(context);
+	pool->tags[i] = (struct context_tags){ 0 };
+	context_clear(cpu, context);
+	context->flush_due = false;
+	source = global_source(pool, key, tag);
+	if (source)
+		context_copy_global(context, source);
+	pool->tags[i] = (struct context_tags){ .key = key, .tag = tag };
+	pool->index[index_of(key, tag)] = i;
+	context->key = key;
+	context->tag = tag;
+	context->privilege = key_privilege(key);
+	return i;
+}
+
+void tlb_select(struct cpu *cpu)
+{
+	struct context_pool *pool = pool_of(cpu);
+	u64 key = tlb_key(cpu, tlb_privilege(cpu));
+	unsigned i = find(pool, key, cpu->nested_tag);
+	struct context *context;
+
+	if (unlikely(i == CONTEXTS))
+		i = make(cpu, key, cpu->nested_tag);
+	context = &pool->contexts[i];
+	if (unlikely(context->flush_due)) {
+		context_clear(cpu, context);
+		context->flush_due = false;
+	}
+	pool->tags[i].used = ++pool->clock;
+	cpu->context = context;
+	cpu->context_stale = false;
+}
+
+/* ---- flushes by tag ---- */
+
+/* Of contexts that are filled, those whose key is `key` in the bits of `mask`. */
+#define FOR_CONTEXTS(pool, i, mask, want) \
+	for (unsigned i = 0; i < CONTEXTS; i++) \
+		if (((pool)->tags[i].key & (mask)) == (want) && context_filled(pool, i))
+
+static void flush(struct cpu *cpu, unsigned i)
+{
+	struct context *context = &pool_of(cpu)->contexts[i];
+
+	if (context == cpu->context)
+		context_clear(cpu, context);
+	else
+		context->flush_due = true;
+}
+
+void tlb_flush_all(struct cpu *cpu)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	FOR_CONTEXTS(pool, i, 0, 0)
+		flush(cpu, i);
+}
+
+void tlb_flush_asid(struct cpu *cpu, u32 asid)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	FOR_CONTEXTS(pool, i, KEY_ASID, key_asid(asid))
+		flush(cpu, i);
+}
+
+void tlb_flush_asid_local(struct cpu *cpu, u32 asid)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	FOR_CONTEXTS(pool, i, KEY_ASID, key_asid(asid))
+		context_keep_global(cpu, &pool->contexts[i]);
+}
+
+void tlb_flush_every_vpid(struct cpu *cpu)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	FOR_CONTEXTS(pool, i, 0, 0)
+		if (pool->tags[i].key & KEY_ASID)
+			flush(cpu, i);
+}
+
+void tlb_flush_pcid(struct cpu *cpu, u32 asid, u32 pcid)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	FOR_CONTEXTS(pool, i, KEY_ASID | KEY_PCID, key_asid(asid) | pcid)
+		context_keep_global(cpu, &pool->contexts[i]);
+}
+
+void tlb_flush_page(struct cpu *cpu, u32 asid, u32 pcid, u64 linear, bool every_pcid)
+{
+	struct context_pool *pool = pool_of(cpu);
+	u64 mask = KEY_ASID | (every_pcid ? 0 : KEY_PCID);
+
+	FOR_CONTEXTS(pool, i, mask, key_asid(asid) | (every_pcid ? 0 : pcid))
+		context_drop_page(cpu, &pool->contexts[i], linear & PAGE_MASK);
+}
+
+void tlb_flush_ept(struct cpu *cpu, u64 eptp)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	FOR_CONTEXTS(pool, i, 0, 0)
+		if ((pool->tags[i].tag & TAG_EPT) && !((pool->tags[i].tag ^ eptp) & TAG_EP4TA))
+			flush(cpu, i);
+}
+
+void tlb_flush_every_ept(struct cpu *cpu)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	FOR_CONTEXTS(pool, i, 0, 0)
+		if (pool->tags[i].tag & TAG_EPT)
+			flush(cpu, i);
+}
+
+void tlb_drop_faulted(struct cpu *cpu, u64 linear)
+{
+	struct context_pool *pool = pool_of(cpu);
+	u64 mask = ~KEY_PRIVILEGE, key = cpu->context->key & mask;
+
+	FOR_CONTEXTS(pool, i, mask, key)
+		if (pool->tags[i].tag == cpu->context->tag)
+			context_drop_piece(&pool->contexts[i], linear & PAGE_MASK);
+}
+
+/* ---- what concerns every context ---- */
+
+void tlb_protect_ram_page(struct cpu *cpu, u64 host)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	FOR_CONTEXTS(pool, i, 0, 0)
+		context_protect(&pool->contexts[i], host);
+}
+
+void tlb_flush_jumps(struct cpu *cpu)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	FOR_CONTEXTS(pool, i, 0, 0)
+		context_clear_jumps(&pool->contexts[i]);
+}
+
+void tlb_forget_code_id(struct cpu *cpu, u64 linear, u32 id)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	FOR_CONTEXTS(pool, i, 0, 0) {
+		u32 *slot = &pool->contexts[i].block->code_ids[code_id_slot(linear)];
+
+		if (*slot == id)
+			*slot = 0;
+	}
+}
