@@ -9,6 +9,7 @@
 #include "machine/engines.h"
 #include "machine/machine.h"
 #include "virt/svm.h"
+#include "virt/vmx.h"
 
 static double seconds(u64 ns)
 {
@@ -52,6 +53,15 @@ static void print_svm_exits(unsigned slot, u64 n)
 	count(text, n);
 }
 
+static void print_vmx_exits(unsigned reason, u64 n)
+{
+	const char *name = vmx_exit_name(reason);
+	char text[48];
+
+	snprintf(text, sizeof(text), "exits L2 to L1 %s", name ? name : "?");
+	count(text, n);
+}
+
 /* VM entries that failed, by the check they failed; `--trace vmentry` shows each. */
 static void print_failed_entries(const struct cpu_stats *s)
 {
@@ -86,6 +96,9 @@ static void print_soft_cpu(const struct cpu *cpu)
 	for (unsigned slot = 0; slot < STAT_EXIT_REASONS; slot++)
 		if (s->exits[0][slot])
 			print_svm_exits(slot, s->exits[0][slot]);
+	for (unsigned slot = 0; slot < STAT_EXIT_REASONS; slot++)
+		if (s->exits[1][slot])
+			print_vmx_exits(slot, s->exits[1][slot]);
 	print_failed_entries(s);
 	time_spent("in level 1", cpu, LEVEL_HOST);
 	if (s->level_ticks[LEVEL_GUEST])

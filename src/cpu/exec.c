@@ -11,7 +11,7 @@
 static int exec_virt(struct cpu *cpu, const struct insn *insn)
 {
 	/* L1 calls us, who look like KVM: there is no call that we know */
-	if (!cpu->in_guest && (insn->op == OP_VMMCALL || insn->op == OP_VMCALL)) {
+	if (!cpu->in_guest && !cpu->vmx_root && (insn->op == OP_VMMCALL || insn->op == OP_VMCALL)) {
 		cpu->gpr[RAX] = 0 - (u64)KVM_ENOSYS;
 		return OUTCOME_NEXT;
 	}

@@ -9,14 +9,10 @@
 /* What the soft engine cannot do yet. */
 static bool soft_can(const struct machine_config *config, char note[MACHINE_PROBLEM_LEN])
 {
-	if (config->nested == NESTED_INTEL)
-		snprintf(note, MACHINE_PROBLEM_LEN, "--nested-hw-virt intel: Nested VT-x is not "
-			"there yet in the soft engine; give amd or off");
-	else if (config->board->cpus > 1)
-		snprintf(note, MACHINE_PROBLEM_LEN, "--cpus %u: more than one CPU is not there yet in "
-			"the soft engine; give 1", config->board->cpus);
-	else
+	if (config->board->cpus == 1)
 		return true;
+	snprintf(note, MACHINE_PROBLEM_LEN, "--cpus %u: more than one CPU is not there yet in the soft "
+		"engine; give 1", config->board->cpus);
 	return false;
 }
 

@@ -8,6 +8,7 @@
 #include "machine/engines.h"
 #include "translate/engine.h"
 #include "virt/svm.h"
+#include "virt/vmx.h"
 
 static int soft_open(struct machine *machine, const struct machine_config *config,
 	char problem[MACHINE_PROBLEM_LEN])
@@ -17,6 +18,8 @@ static int soft_open(struct machine *machine, const struct machine_config *confi
 	for (unsigned i = 0; !error && i < machine->cpu_count; i++)
 		if (config->nested == NESTED_AMD)
 			error = svm_new(machine->cpus[i]);
+		else if (config->nested == NESTED_INTEL)
+			error = vmx_new(machine->cpus[i]);
 	return error;
 }
 
@@ -37,8 +40,10 @@ static void soft_close(struct machine *machine)
 
 		if (cpu->engine)
 			engine_free(cpu->engine);
-		if (cpu->virt_state)
+		if (cpu->virt == &svm_ops)
 			svm_free(cpu);
+		else if (cpu->virt == &vmx_ops)
+			vmx_free(cpu);
 	}
 }
 

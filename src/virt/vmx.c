@@ -175,23 +175,29 @@ void vmx_exit_plain(struct cpu *cpu, u32 reason, u64 qualification)
 
 /* ---- the way in ---- */
 
+static const char *name_of(const struct insn *insn)
+{
+	return insn->op == OP_VMLAUNCH ? "VMLAUNCH" : "VMRESUME";
+}
+
 /* SDM3 27.8: the guest never ran; of its state nothing is saved. */
-static void fail_entry(struct cpu *cpu, const char *instruction, u32 reason, u64 qualification)
+static void fail_entry(struct cpu *cpu, const struct insn *insn, u64 rip, u32 reason,
+	u64 qualification)
 {
 	struct vmx *vmx = vmx_of(cpu);
 
-	failure_report(cpu, &vmx->failure, instruction, vmx->current_pa);
+	failure_report(cpu, &vmx->failure, name_of(insn), rip, vmx->current_pa);
 	vmx->vmcs.exit_reason = reason | EXIT_REASON_ENTRY_FAILURE;
 	vmx->vmcs.exit_qualification = qualification;
 	count_exit(cpu);
 	back_to_host(cpu);
 }
 
-static int refuse_entry(struct cpu *cpu, const char *instruction, enum vmx_error error)
+static int refuse_entry(struct cpu *cpu, const struct insn *insn, enum vmx_error error)
 {
 	struct vmx *vmx = vmx_of(cpu);
 
-	failure_report(cpu, &vmx->failure, instruction, vmx->current_pa);
+	failure_report(cpu, &vmx->failure, name_of(insn), cpu->rip, vmx->current_pa);
 	return vmx_fail_valid(cpu, error);
 }
 
@@ -201,8 +207,7 @@ static int enter(struct cpu *cpu, const struct insn *insn)
 	struct vmx *vmx = vmx_of(cpu);
 	struct vmcs *v = &vmx->vmcs;
 	bool launch = insn->op == OP_VMLAUNCH;
-	const char *name = launch ? "VMLAUNCH" : "VMRESUME";
-	u64 qualification = 0;
+	u64 rip = cpu->rip, qualification = 0;
 	u32 bad_msr;
 	int error;
 
@@ -222,11 +227,10 @@ static int enter(struct cpu *cpu, const struct insn *insn)
 	if (!error)
 		error = vmx_check_host(cpu);
 	if (error)
-		return refuse_entry(cpu, name, error);
+		return refuse_entry(cpu, insn, error);
 
-	cpu->rip += insn->len;
 	if (!vmx_check_guest(cpu, &qualification)) {
-		fail_entry(cpu, name, VMX_EXIT_INVALID_GUEST_STATE, qualification);
+		fail_entry(cpu, insn, rip, VMX_EXIT_INVALID_GUEST_STATE, qualification);
 		return OUTCOME_JUMP;
 	}
 	cpu_account(cpu, LEVEL_HOST);
@@ -234,10 +238,10 @@ static int enter(struct cpu *cpu, const struct insn *insn)
 	bad_msr = vmx_load_msrs(cpu, v->entry_msr_load_address, v->entry_msr_load_count);
 	if (bad_msr) {
 		FAILURE(&vmx->failure, "SDM3 27.4", "an entry of the MSR-load area cannot be loaded",
-			VALUE("entry", bad_msr), FIELD(entry_msr_load_address),
-			FIELD(entry_msr_load_count));
+			SHOW_AS("entry", bad_msr), SHOW(entry_msr_load_address),
+			SHOW(entry_msr_load_count));
 		cpu_account(cpu, LEVEL_GUEST);
-		fail_entry(cpu, name, VMX_EXIT_MSR_LOADING, bad_msr);
+		fail_entry(cpu, insn, rip, VMX_EXIT_MSR_LOADING, bad_msr);
 		return OUTCOME_JUMP;
 	}
 	v->launched = true;

@@ -3,7 +3,7 @@
  * What drops or switches translations by name: INVEPT, INVVPID (SDM3 31.3, 29.4.3) and VMFUNC's
  * EPTP switching (26.5.6).
  */
-#include "cpu/handlers.h"
+#include "cpu/descriptor.h"
 #include "cpu/tlb.h"
 #include "virt/vmx.h"
 

@@ -412,7 +412,8 @@ bool vmx_load_host(struct cpu *cpu)
 
 	cpu->event.valid = false;
 	cpu_shadow_end(cpu);
-	cpu->rf_seen = cpu->branched = cpu->step_after = false;
+	cpu->rf_seen = cpu->step_after = false;
+	cpu->branched = 0;
 	cpu->pending_db = 0;
 	cpu->activity = CPU_RUNNING;
 	cpu->nmi_blocked = nmi_blocked || by_nmi;

@@ -62,6 +62,10 @@ void machine_kick(struct cpu *cpu)
 	__atomic_store_n(&cpu->exit_request, 1, __ATOMIC_SEQ_CST);
 }
 
+void machine_wake_at(struct cpu *cpu, u64 ns)
+{
+}
+
 void machine_wait(struct cpu *cpu)
 {
 	machine_end(cpu->machine, END_STOPPED);
