@@ -33,7 +33,7 @@ _Static_assert(sizeof(struct vmcs) <= PAGE_SIZE, "a VMCS region is one page");
 #define VMCS_WIDTH(encoding) ((encoding) >> 13 & 3)
 enum { VMCS_CONTROL, VMCS_READ_ONLY, VMCS_GUEST, VMCS_HOST };
 enum { VMCS_16, VMCS_64, VMCS_32, VMCS_NATURAL };
-#define VMCS_INDEX_MAX 26          /* the highest index of a row: IA32_VMX_VMCS_ENUM */
+#define VMCS_INDEX_MAX 25          /* the highest index of a row: IA32_VMX_VMCS_ENUM */
 
 /* Pin-based controls, SDM3 25.6.1 */
 #define PIN_EXTERNAL_INTERRUPT BIT(0)
