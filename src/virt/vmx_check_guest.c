@@ -495,11 +495,11 @@ static bool check_pending_debug(const struct guest *g, struct vmx *vmx, const st
 		return true;
 	FAIL_IF(pending != (PENDING_RTM | PENDING_ENABLED_BREAKPOINT), "27.3.1.5",
 		"pending RTM is 1 and the other bits are not just bit 12", SHOW(guest_pending_debug));
-	FAIL_IF(!cpu_has(g->cpu, 7, 1, 11), "27.3.1.5",
-		"pending RTM is 1 and the processor has no RTM", SHOW(guest_pending_debug));
 	FAIL_IF(v->guest_interruptibility & INTERRUPTIBILITY_MOV_SS, "27.3.1.5",
 		"pending RTM is 1 and MOV SS blocks", SHOW(guest_pending_debug),
 		SHOW(guest_interruptibility));
+	FAIL_IF(!cpu_has(g->cpu, 7, 1, 11), "27.3.1.5",
+		"pending RTM is 1 and the processor has no RTM", SHOW(guest_pending_debug));
 	return true;
 }
 
@@ -536,8 +536,6 @@ static bool check_non_register_state(struct guest *g, struct vmx *vmx, const str
 
 /* ---- 27.3.1.6: PDPTEs ---- */
 
-#define PDPTE_P BIT(0)
-
 /* What is found valid is left in vmx->pdpte, so that memory is not read a second time. */
 static bool check_pdptes(struct guest *g, struct vmx *vmx, const struct vmcs *v)
 {
@@ -545,18 +543,18 @@ static bool check_pdptes(struct guest *g, struct vmx *vmx, const struct vmcs *v)
 	const u64 field[] = { v->guest_pdpte0, v->guest_pdpte1, v->guest_pdpte2, v->guest_pdpte3 };
 	const u64 table = v->guest_cr3 & MASK(31, 5);
 	bool ept = vmx_secondary(v) & SEC_EPT;
-	u64 reserved = MASK(2, 1) | MASK(8, 5) | MASK(63, g->cpu->phys_bits);
 
 	if (g->ia32e || !(v->guest_cr0 & CR0_PG) || !(v->guest_cr4 & CR4_PAE))
 		return true;
 	g->qualification = PDPTE_CHECK;
 	for (unsigned i = 0; i < ARRAY_SIZE(vmx->pdpte); i++) {
-		u64 entry = ept ? field[i] : vmx_peek(g->cpu, table + i * 8, 8);
+		/* one at a time, to show which */
+		const u64 entry[4] = { ept ? field[i] : vmx_peek(g->cpu, table + i * 8, 8) };
 
-		FAIL_IF((entry & PDPTE_P) && (entry & reserved), "27.3.1.6",
-			"a PDPTE of PAE paging has reserved bits set", SHOW_AS(name[i], entry),
+		FAIL_IF(!mmu_pdptes_valid(g->cpu, entry), "27.3.1.6",
+			"a PDPTE of PAE paging has reserved bits set", SHOW_AS(name[i], entry[0]),
 			SHOW(guest_cr3));
-		vmx->pdpte[i] = entry;
+		vmx->pdpte[i] = entry[0];
 	}
 	g->qualification = OTHER_CHECK;
 	return true;
