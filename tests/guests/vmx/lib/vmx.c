@@ -6,19 +6,20 @@ struct vmx_regs vmx_regs;
 u8 *vmx_on_region, *vmx_region, *vmx_stack_top, *vmx_msr_bitmap, *vmx_io_bitmap;
 bool vmx_launched;
 
+const struct vmcs_row vmcs_rows[] = {
+#define VMCS_FIELD(encoding, name) { encoding, #name },
+#include "x86/vmcs.def"
+};
+const unsigned vmcs_row_count = ARRAY_SIZE(vmcs_rows);
+
 u64 vmx_enter(struct vmx_regs *regs, bool launch);
 
 bool vmx_prepare(void)
 {
-	u64 control;
-
 	if (!cpu_has(1, 2, 5)) {
 		check(false, "the CPU offers no VMX");
 		return false;
 	}
-	control = rdmsr(MSR_FEATURE_CONTROL);
-	if (!(control & FEATURE_CONTROL_LOCK))
-		wrmsr(MSR_FEATURE_CONTROL, control | FEATURE_CONTROL_VMX | FEATURE_CONTROL_LOCK);
 	write_cr4(read_cr4() | CR4_VMXE);
 	vmx_on_region = guest_pages(1);
 	vmx_region = guest_pages(1);
@@ -31,7 +32,14 @@ bool vmx_prepare(void)
 
 bool vmx_setup(void)
 {
-	if (!vmx_prepare() || !check_equal(vmxon((u64)vmx_on_region), VM_SUCCEED, "VMXON"))
+	u64 control;
+
+	if (!vmx_prepare())
+		return false;
+	control = rdmsr(MSR_FEATURE_CONTROL);
+	if (!(control & FEATURE_CONTROL_LOCK))
+		wrmsr(MSR_FEATURE_CONTROL, control | FEATURE_CONTROL_VMX | FEATURE_CONTROL_LOCK);
+	if (!check_equal(vmxon((u64)vmx_on_region), VM_SUCCEED, "VMXON"))
 		return false;
 	vmx_fresh();
 	return true;
@@ -170,8 +178,8 @@ void vmx_fresh(void)
 	*(u32 *)vmx_region = vmx_revision();
 	check_equal(vmptrld(pa), VM_SUCCEED, "VMPTRLD");
 	/* what a region of zeros means is nobody's business but the processor's: SDM3 25.11.1 */
-#define VMCS_FIELD(encoding, name) vmcs_write(encoding, 0);
-#include "x86/vmcs.def"
+	for (unsigned i = 0; i < vmcs_row_count; i++)
+		vmcs_write(vmcs_rows[i].encoding, 0);
 	memset(vmx_msr_bitmap, 0, PAGE);
 	memset(vmx_io_bitmap, 0, 2 * PAGE);
 	vmx_regs = (struct vmx_regs){ 0 };
