@@ -5,6 +5,7 @@
 struct vmx_regs vmx_regs;
 u8 *vmx_on_region, *vmx_region, *vmx_stack_top, *vmx_msr_bitmap, *vmx_io_bitmap;
 bool vmx_launched;
+struct trap vmx_trap;
 
 const struct vmcs_row vmcs_rows[] = {
 #define VMCS_FIELD(encoding, name) { encoding, #name },
@@ -191,10 +192,14 @@ void vmx_fresh(void)
 
 u32 vmx_run(void)
 {
-	u64 flags = vmx_enter(&vmx_regs, !vmx_launched);
-	unsigned status = flags ? vm_status(NO_TRAP, flags) : VM_SUCCEED;
+	unsigned status;
 	u32 reason;
+	u64 flags;
 
+	guest_last.vector = NO_TRAP;
+	flags = vmx_enter(&vmx_regs, !vmx_launched);
+	vmx_trap = guest_last;
+	status = flags ? vm_status(NO_TRAP, flags) : VM_SUCCEED;
 	if (status == VM_FAIL_INVALID)
 		return ENTRY_FAIL_INVALID;
 	if (status != VM_SUCCEED)
@@ -215,9 +220,10 @@ u32 vmx_run_fixup(const void *code, const void *end)
 {
 	u32 reason;
 
-	guest_last.vector = NO_TRAP;
+	put(guest_rip, code);
+	/* from here to the entry nobody may use the fix-up for himself, as put() does */
 	guest_fixup = (u64)end;
-	reason = vmx_run_at(code);
+	reason = vmx_run();
 	guest_fixup = 0;
 	return reason;
 }

@@ -115,8 +115,9 @@ bool vmx_offers_secondary(u32 bits, const char *name);
 u32 vmx_run(void);
 /* Runs code from its start. */
 u32 vmx_run_at(const void *code);
-/* As vmx_run_at(), but an exception in the guest goes to `end`, into guest_last. */
+/* As vmx_run_at(), but an exception in the guest goes to `end`, into vmx_trap. */
 u32 vmx_run_fixup(const void *code, const void *end);
+extern struct trap vmx_trap; /* of the last run */
 extern bool vmx_launched;
 
 /*
