@@ -5,20 +5,22 @@
 struct vmx_regs vmx_regs;
 u8 *vmx_on_region, *vmx_region, *vmx_stack_top, *vmx_msr_bitmap, *vmx_io_bitmap;
 bool vmx_launched;
+struct trap vmx_trap;
+
+const struct vmcs_row vmcs_rows[] = {
+#define VMCS_FIELD(encoding, name) { encoding, #name },
+#include "x86/vmcs.def"
+};
+const unsigned vmcs_row_count = ARRAY_SIZE(vmcs_rows);
 
 u64 vmx_enter(struct vmx_regs *regs, bool launch);
 
 bool vmx_prepare(void)
 {
-	u64 control;
-
 	if (!cpu_has(1, 2, 5)) {
 		check(false, "the CPU offers no VMX");
 		return false;
 	}
-	control = rdmsr(MSR_FEATURE_CONTROL);
-	if (!(control & FEATURE_CONTROL_LOCK))
-		wrmsr(MSR_FEATURE_CONTROL, control | FEATURE_CONTROL_VMX | FEATURE_CONTROL_LOCK);
 	write_cr4(read_cr4() | CR4_VMXE);
 	vmx_on_region = guest_pages(1);
 	vmx_region = guest_pages(1);
@@ -31,7 +33,14 @@ bool vmx_prepare(void)
 
 bool vmx_setup(void)
 {
-	if (!vmx_prepare() || !check_equal(vmxon((u64)vmx_on_region), VM_SUCCEED, "VMXON"))
+	u64 control;
+
+	if (!vmx_prepare())
+		return false;
+	control = rdmsr(MSR_FEATURE_CONTROL);
+	if (!(control & FEATURE_CONTROL_LOCK))
+		wrmsr(MSR_FEATURE_CONTROL, control | FEATURE_CONTROL_VMX | FEATURE_CONTROL_LOCK);
+	if (!check_equal(vmxon((u64)vmx_on_region), VM_SUCCEED, "VMXON"))
 		return false;
 	vmx_fresh();
 	return true;
@@ -170,8 +179,8 @@ void vmx_fresh(void)
 	*(u32 *)vmx_region = vmx_revision();
 	check_equal(vmptrld(pa), VM_SUCCEED, "VMPTRLD");
 	/* what a region of zeros means is nobody's business but the processor's: SDM3 25.11.1 */
-#define VMCS_FIELD(encoding, name) vmcs_write(encoding, 0);
-#include "x86/vmcs.def"
+	for (unsigned i = 0; i < vmcs_row_count; i++)
+		vmcs_write(vmcs_rows[i].encoding, 0);
 	memset(vmx_msr_bitmap, 0, PAGE);
 	memset(vmx_io_bitmap, 0, 2 * PAGE);
 	vmx_regs = (struct vmx_regs){ 0 };
@@ -183,10 +192,14 @@ void vmx_fresh(void)
 
 u32 vmx_run(void)
 {
-	u64 flags = vmx_enter(&vmx_regs, !vmx_launched);
-	unsigned status = flags ? vm_status(NO_TRAP, flags) : VM_SUCCEED;
+	unsigned status;
 	u32 reason;
+	u64 flags;
 
+	guest_last.vector = NO_TRAP;
+	flags = vmx_enter(&vmx_regs, !vmx_launched);
+	vmx_trap = guest_last;
+	status = flags ? vm_status(NO_TRAP, flags) : VM_SUCCEED;
 	if (status == VM_FAIL_INVALID)
 		return ENTRY_FAIL_INVALID;
 	if (status != VM_SUCCEED)
@@ -207,9 +220,10 @@ u32 vmx_run_fixup(const void *code, const void *end)
 {
 	u32 reason;
 
-	guest_last.vector = NO_TRAP;
+	put(guest_rip, code);
+	/* from here to the entry nobody may use the fix-up for himself, as put() does */
 	guest_fixup = (u64)end;
-	reason = vmx_run_at(code);
+	reason = vmx_run();
 	guest_fixup = 0;
 	return reason;
 }

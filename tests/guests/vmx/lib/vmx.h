@@ -64,6 +64,12 @@ enum vmcs_field {
 #define VMCS_FIELD(encoding, name) FIELD_##name = (encoding),
 #include "x86/vmcs.def"
 };
+struct vmcs_row {
+	u16 encoding;
+	const char *name;
+};
+extern const struct vmcs_row vmcs_rows[]; /* all of vmcs.def */
+extern const unsigned vmcs_row_count;
 /* Of the current VMCS, in full; a failure is a failed check. */
 u64 vmcs_read(u64 field);
 void vmcs_write(u64 field, u64 value);
@@ -79,9 +85,9 @@ extern u8 *vmx_on_region, *vmx_region; /* a page each */
 extern u8 *vmx_stack_top;              /* 8 pages below it */
 extern u8 *vmx_msr_bitmap, *vmx_io_bitmap; /* 1 page, 2 pages; all clear, not yet in use */
 
-/* False: this CPU has no VMX, and that has been said. Sets CR4.VMXE and opens FEATURE_CONTROL. */
+/* False: this CPU has no VMX, and that has been said. Sets CR4.VMXE, makes the regions. */
 bool vmx_prepare(void);
-/* And VMXON, and vmx_fresh(). */
+/* And FEATURE_CONTROL, VMXON, and vmx_fresh(). */
 bool vmx_setup(void);
 /*
  * Makes the VMCS new and current: a 64-bit guest in the host's page tables, no control on that may
@@ -109,8 +115,9 @@ bool vmx_offers_secondary(u32 bits, const char *name);
 u32 vmx_run(void);
 /* Runs code from its start. */
 u32 vmx_run_at(const void *code);
-/* As vmx_run_at(), but an exception in the guest goes to `end`, into guest_last. */
+/* As vmx_run_at(), but an exception in the guest goes to `end`, into vmx_trap. */
 u32 vmx_run_fixup(const void *code, const void *end);
+extern struct trap vmx_trap; /* of the last run */
 extern bool vmx_launched;
 
 /*
