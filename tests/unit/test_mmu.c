@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Page walks over random tables, in every paging mode of both stages, against a model that was
- * written from the manual's figures and not from mmu.c: result, fault, error code, and every byte
- * of memory (A and D bits) must agree.
+ * Page walks over random tables, in every paging mode of both stages, AMD's and Intel's second one,
+ * against a model: result, fault, error code or exit qualification, every byte of memory (A and D
+ * bits) and the log of dirtied pages must agree.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,12 +15,10 @@
 #include <cmocka.h>
 
 #include "cpu/tlb.h"
+#include "cpu/virt.h"
+#include "paging_model.h"
 
-#define PAGES 64            /* of RAM; each stage and level has eight of them for its tables */
-#define PHYS_BITS 40
 #define TRIALS 300000
-
-enum form { NONE, LEGACY, PAE, LONG };
 
 /* ---- random numbers: xorshift64*, so that a seed names a run ---- */
 
@@ -37,234 +35,6 @@ static bool chance(u64 *state, unsigned percent)
 {
 	return next_random(state) >> 33 & 1 ? (next_random(state) >> 20) % 100 < percent :
 					      (next_random(state) >> 30) % 100 < percent;
-}
-
-/* ---- the model ---- */
-
-struct stage {
-	enum form form;
-	bool pse, nxe, second;
-	u64 root;
-};
-
-struct model {
-	u8 *ram;
-	struct stage first, next; /* next.form NONE: no nested paging */
-	u64 pdpte[4];
-	bool wp, smep, pge;
-};
-
-struct result {
-	enum { OK, PAGE_FAULT, NESTED_FAULT } end;
-	u64 gpa, span;
-	bool writable, global;
-	u32 error;
-	u64 fault_gpa;
-	bool in_walk;
-};
-
-struct used_entry {
-	u64 address; /* real */
-	u64 value;
-};
-
-/* What tables say of an address. */
-struct mapping {
-	bool present, reserved, failed;
-	bool u, w, nx, g;
-	u64 page, span;
-	struct used_entry used[4];
-	unsigned count;
-};
-
-static void second(const struct model *m, u64 gpa, bool write, bool fetch, bool in_walk,
-	struct result *r);
-
-static u64 model_read(const struct model *m, u64 address, unsigned size)
-{
-	u64 value = 0;
-
-	if (address >= PAGES * PAGE_SIZE)
-		return size == 4 ? 0xffffffff : ~0ull;
-	memcpy(&value, m->ram + address, size);
-	return value;
-}
-
-/* Whether bits hi..lo of a value are all clear. */
-static bool clear(u64 value, unsigned hi, unsigned lo)
-{
-	for (unsigned i = lo; i <= hi; i++)
-		if (value >> i & 1)
-			return false;
-	return true;
-}
-
-static void look_up(const struct model *m, const struct stage *s, u64 address, struct mapping *map,
-	struct result *r)
-{
-	unsigned level = s->form == LONG ? 4 : s->form == PAE ? 3 : 2;
-	unsigned bits = s->form == LEGACY ? 10 : 9, size = s->form == LEGACY ? 4 : 8;
-	u64 table = s->form == LONG ? s->root / 4096 % BIT(40) * 4096 :
-		    s->form == PAE  ? s->root / 32 % BIT(27) * 32 :
-				      s->root / 4096 % BIT(20) * 4096;
-
-	memset(map, 0, sizeof(*map));
-	map->u = map->w = true;
-	for (;; level--) {
-		unsigned shift = 12 + bits * (level - 1);
-		u64 index = address >> shift & (s->form == PAE && level == 3 ? 3 : BIT(bits) - 1);
-		u64 where = table + index * size, entry;
-		bool top_of_pae = s->form == PAE && level == 3, large;
-
-		if (top_of_pae && !s->second && m->next.form == NONE) {
-			entry = m->pdpte[index];
-		} else {
-			if (!s->second && m->next.form != NONE) {
-				second(m, where, true, false, true, r);
-				if (r->end != OK) {
-					map->failed = true;
-					return;
-				}
-				where = r->gpa;
-			}
-			entry = model_read(m, where, size);
-		}
-		if (!(entry & 1))
-			return;
-		map->present = true;
-		if (top_of_pae) {
-			if (!clear(entry, 2, 1) || !clear(entry, 8, 5) || !clear(entry, 63, PHYS_BITS)) {
-				map->reserved = true;
-				return;
-			}
-			table = entry & MASK(PHYS_BITS - 1, 12);
-			map->present = false;
-			continue;
-		}
-		large = (entry & BIT(7)) && level > 1 && (s->form != LEGACY || s->pse);
-		map->used[map->count++] = (struct used_entry){ where, entry };
-		if (s->form != LEGACY) {
-			if (!clear(entry, 51, PHYS_BITS) || (!s->nxe && entry >> 63) ||
-			    (s->form == PAE && !clear(entry, 62, 52)) || (large && level == 4) ||
-			    (level == 4 && !clear(entry, 8, 8)) || /* the rig's CPU is AMD's */
-			    (large && !clear(entry, shift - 1, 13)))
-				map->reserved = true;
-		} else if (large && !clear(entry, 21, 21)) {
-			map->reserved = true;
-		}
-		if (map->reserved)
-			return;
-		map->u &= entry >> 2 & 1;
-		map->w &= entry >> 1 & 1;
-		map->nx |= s->form != LEGACY && entry >> 63;
-		if (level == 1 || large) {
-			map->g = entry >> 8 & 1;
-			map->span = BIT(shift);
-			if (s->form == LEGACY && large)
-				map->page = (entry >> 13 & 0xff) << 32 | (entry >> 22 & 0x3ff) << 22;
-			else
-				map->page = (entry & MASK(s->form == LEGACY ? 31 : 51, 12)) >>
-					    shift << shift;
-			return;
-		}
-		table = entry & MASK(s->form == LEGACY ? 31 : 51, 12);
-		map->present = false;
-	}
-}
-
-static void mark(const struct model *m, const struct stage *s, struct mapping *map, bool dirty)
-{
-	for (unsigned i = 0; i < map->count; i++) {
-		struct used_entry *used = &map->used[i];
-
-		used->value |= BIT(5) | (dirty && i == map->count - 1 ? BIT(6) : 0);
-		if (used->address < PAGES * PAGE_SIZE)
-			memcpy(m->ram + used->address, &used->value, s->form == LEGACY ? 4 : 8);
-	}
-}
-
-static bool is_dirty(const struct mapping *map)
-{
-	return map->used[map->count - 1].value >> 6 & 1;
-}
-
-static void second(const struct model *m, u64 gpa, bool write, bool fetch, bool in_walk,
-	struct result *r)
-{
-	const struct stage *s = &m->next;
-	struct mapping map;
-
-	memset(r, 0, sizeof(*r));
-	look_up(m, s, gpa, &map, r);
-	if (s->form != LONG && gpa > 0xffffffff)
-		memset(&map, 0, sizeof(map));
-	if (map.present && !map.reserved && map.u && (map.w || !write) && !(map.nx && fetch)) {
-		mark(m, s, &map, write);
-		r->gpa = map.page + gpa % map.span;
-		r->span = map.span;
-		r->writable = map.w && is_dirty(&map);
-		return;
-	}
-	r->end = NESTED_FAULT;
-	r->fault_gpa = gpa;
-	r->in_walk = in_walk;
-	r->error = 4 | (map.present ? 1 : 0) | (write ? 2 : 0) | (map.reserved ? 8 : 0) |
-		(fetch && s->nxe ? 16 : 0);
-}
-
-static bool allowed(const struct model *m, const struct mapping *map, bool write, bool fetch,
-	bool user, bool smap)
-{
-	if (user && !map->u)
-		return false;
-	if (fetch && map->nx)
-		return false;
-	if (!user && map->u && (fetch ? m->smep : smap))
-		return false;
-	if (write && !map->w && (user || m->wp))
-		return false;
-	return true;
-}
-
-static void translate(const struct model *m, u64 linear, bool write, bool fetch, bool user, bool smap,
-	struct result *r)
-{
-	const struct stage *s = &m->first;
-	struct result real;
-	struct mapping map;
-
-	memset(r, 0, sizeof(*r));
-	r->span = 4096;
-	if (s->form == NONE) {
-		r->gpa = (u32)linear;
-		r->writable = true;
-	} else {
-		look_up(m, s, s->form == LONG ? linear : (u32)linear, &map, r);
-		if (map.failed)
-			return;
-		memset(r, 0, sizeof(*r));
-		if (!map.present || map.reserved || !allowed(m, &map, write, fetch, user, smap)) {
-			r->end = PAGE_FAULT;
-			r->error = (map.present ? 1 : 0) | (write ? 2 : 0) | (user ? 4 : 0) |
-				(map.reserved ? 8 : 0) |
-				(fetch && (m->smep || (s->nxe && s->form != LEGACY)) ? 16 : 0);
-			return;
-		}
-		mark(m, s, &map, write);
-		r->gpa = map.page + linear % map.span;
-		r->span = map.span;
-		r->writable = is_dirty(&map) && allowed(m, &map, true, false, user, smap);
-		r->global = map.g && m->pge;
-	}
-	if (m->next.form != NONE) {
-		second(m, r->gpa, write, fetch, false, &real);
-		if (real.end != OK) {
-			*r = real;
-			return;
-		}
-		r->gpa = real.gpa;
-		r->writable &= real.writable;
-	}
 }
 
 /* ---- random tables ---- */
@@ -306,6 +76,32 @@ static u64 random_entry(u64 *state, const struct stage *s, unsigned level, unsig
 	return form == LEGACY ? (u32)entry : entry;
 }
 
+static u64 random_ept_entry(u64 *state, unsigned level, unsigned index, unsigned quality)
+{
+	static const u64 types[] = { 0, 1, 4, 5, 6, 6, 6, 6 };
+	bool leaf = level == 1 || (level < 4 && chance(state, 15));
+	/* A and D, what is ignored, and whether violations may become #VE */
+	u64 entry = next_random(state) & (MASK(9, 8) | BIT(11) | MASK(63, 52));
+
+	for (unsigned bit = 0; bit < 3; bit++)
+		entry |= chance(state, quality) ? BIT(bit) : 0;
+	entry |= chance(state, quality) ? BIT(10) : 0;
+	/* write without read is a misconfiguration: seldom, or nothing else would be met */
+	if ((entry & 3) == 2 && chance(state, 80))
+		entry &= ~BIT(1);
+	if (leaf)
+		entry |= types[next_random(state) >> 61] << 3 | (level > 1 ? BIT(7) : 0);
+	if (leaf && level == 1)
+		entry |= (next_random(state) & BIT(7)) | (u64)(index % PAGES) << 12;
+	if (!leaf)
+		entry |= (u64)(32 + (level - 2) * 8 + (next_random(state) >> 50 & 7)) << 12;
+	if (!chance(state, quality))
+		entry |= BIT(18 + (next_random(state) >> 40) % 34); /* beyond RAM, or reserved */
+	if (!chance(state, quality))
+		entry |= BIT(3 + (next_random(state) >> 40) % 5);
+	return entry;
+}
+
 static void fill_stage(u64 *state, u8 *ram, const struct stage *s, unsigned quality)
 {
 	unsigned size = s->form == LEGACY ? 4 : 8;
@@ -313,30 +109,38 @@ static void fill_stage(u64 *state, u8 *ram, const struct stage *s, unsigned qual
 	for (unsigned level = 1; level <= 4; level++)
 		for (unsigned page = 0; page < 8; page++)
 			for (unsigned i = 0; i < PAGE_SIZE / size; i++) {
-				u64 entry = random_entry(state, s, level, i, quality);
+				u64 entry = s->form == EPT ?
+						    random_ept_entry(state, level, i, quality) :
+						    random_entry(state, s, level, i, quality);
 				unsigned at = (s->second ? 32 : 0) + (level - 1) * 8 + page;
 
 				memcpy(ram + at * PAGE_SIZE + i * size, &entry, size);
 			}
 }
 
-static void random_stage(u64 *state, struct stage *s, bool second_stage)
+#define ANY_FORM (-1)
+
+static void random_stage(u64 *state, struct stage *s, bool second_stage, int form)
 {
 	unsigned top;
 
-	s->form = (next_random(state) >> 40) % 4;
+	s->form = form == ANY_FORM ? (next_random(state) >> 40) % 4 : form;
 	if (second_stage && s->form == NONE)
 		return;
 	s->second = second_stage;
 	s->pse = chance(state, 70);
 	s->nxe = chance(state, 80);
-	top = s->form == LONG ? 3 : s->form == PAE ? 2 : 1;
+	s->flags = chance(state, 50);
+	s->mode_based = chance(state, 50);
+	top = s->form >= LONG ? 3 : s->form == PAE ? 2 : 1;
 	s->root = ((second_stage ? 32 : 0) + top * 8 + (next_random(state) >> 50 & 7)) << 12;
 }
 
+#define EPTP_4_LEVELS_WB 0x1e
+
 static void set_cpu(struct cpu *cpu, const struct model *m)
 {
-	static const u64 cr4[] = { [NONE] = 0, [LEGACY] = 0, [PAE] = CR4_PAE, [LONG] = CR4_PAE };
+	static const u64 cr4[] = { [PAE] = CR4_PAE, [LONG] = CR4_PAE, [EPT] = 0 };
 	static const u64 lma[] = { [LONG] = EFER_LMA | EFER_LME };
 
 	cpu->cr0 = CR0_PE | (m->first.form == NONE ? 0 : CR0_PG) | (m->wp ? CR0_WP : 0);
@@ -345,23 +149,15 @@ static void set_cpu(struct cpu *cpu, const struct model *m)
 		   (m->pge ? CR4_PGE : 0);
 	cpu->efer = (m->first.form == LONG ? lma[LONG] : 0) | (m->first.nxe ? EFER_NXE : 0);
 	cpu->nested_paging = m->next.form != NONE;
+	cpu->ept = m->next.form == EPT;
+	cpu->ept_mode_based = m->next.mode_based;
+	cpu->ept_pml = m->pml;
+	cpu->apic_access_page = m->apic_page;
 	cpu->nested_root = m->next.root;
+	if (cpu->ept)
+		cpu->nested_root |= EPTP_4_LEVELS_WB | (m->next.flags ? BIT(6) : 0);
 	cpu->nested_cr4 = cr4[m->next.form] | (m->next.pse ? CR4_PSE : 0);
 	cpu->nested_efer = (m->next.form == LONG ? lma[LONG] : 0) | (m->next.nxe ? EFER_NXE : 0);
-}
-
-/* The PDPTEs that MOV CR3 would load; false: it would fault. */
-static bool load_pdptes(struct model *m)
-{
-	for (unsigned i = 0; i < 4; i++) {
-		u64 entry = model_read(m, m->first.root + i * 8, 8);
-
-		m->pdpte[i] = entry;
-		if ((entry & 1) &&
-		    !(clear(entry, 2, 1) && clear(entry, 8, 5) && clear(entry, 63, PHYS_BITS)))
-			return false;
-	}
-	return true;
 }
 
 static u64 random_linear(u64 *state, enum form form)
@@ -373,59 +169,134 @@ static u64 random_linear(u64 *state, enum form form)
 	return form == LONG ? (u64)((i64)(linear << 16) >> 16) : linear;
 }
 
-static void compare(struct cpu *cpu, struct model *m, u64 linear, unsigned access, bool user,
-	bool smap)
-{
-	struct translation got = { 0 };
-	struct result want;
-	int outcome;
-
-	translate(m, linear, access & ACCESS_WRITE, access & ACCESS_EXEC, user, smap, &want);
-	memset(&cpu->fault, 0, sizeof(cpu->fault));
-	outcome = mmu_translate(cpu, linear, access, user, smap, &got);
-	if (want.end == OK) {
-		assert_int_equal(outcome, 0);
-		assert_int_equal(got.gpa, want.gpa);
-		assert_int_equal(got.span, want.span);
-		assert_int_equal(got.writable, want.writable);
-		assert_int_equal(got.global, want.global);
-	} else {
-		assert_int_equal(outcome, OUTCOME_FAULT);
-		assert_int_equal(cpu->fault.error, want.error);
-		assert_int_equal(cpu->fault.address,
-			m->first.form == LONG ? linear : (u32)linear);
-		if (want.end == PAGE_FAULT) {
-			assert_int_equal(cpu->fault.kind, FAULT_EXCEPTION);
-			assert_int_equal(cpu->fault.vector, VEC_PF);
-		} else {
-			assert_int_equal(cpu->fault.kind, FAULT_NESTED);
-			assert_int_equal(cpu->fault.gpa, want.fault_gpa);
-			assert_int_equal(cpu->fault.in_walk, want.in_walk);
-		}
-	}
-}
-
 struct rig {
 	struct cpu cpu;
 	struct context context; /* for its hints alone */
 	struct ram ram;
 	u64 seed;
-	unsigned ends[3];
+	unsigned ends[ENDS];
+	/* page-modification log */
+	unsigned log_room, logged;
+	u64 log[LOG_ROOM];
 };
 
-static void random_machine(struct rig *rig, u64 *state, struct model *m, bool nested)
+static bool log_dirty(struct cpu *cpu, u64 gpa)
+{
+	struct rig *rig = (struct rig *)cpu; /* its first member */
+
+	if (!rig->log_room)
+		return false;
+	rig->log_room--;
+	rig->log[rig->logged++] = gpa;
+	return true;
+}
+
+static const struct virt_ops ops = { .log_dirty = log_dirty };
+
+static void compare_fault(const struct fault *fault, const struct result *want)
+{
+	static const u8 kinds[ENDS] = {
+		[OK] = FAULT_NONE,
+		[PAGE_FAULT] = FAULT_EXCEPTION,
+		[NESTED_FAULT] = FAULT_NESTED,
+		[VIOLATION] = FAULT_EPT_VIOLATION,
+		[MISCONFIGURATION] = FAULT_EPT_MISCONFIGURATION,
+		[LOG_FULL] = FAULT_PML_FULL,
+		[APIC_ACCESS] = FAULT_APIC_ACCESS,
+	};
+
+	assert_int_equal(fault->kind, kinds[want->end]);
+	if (want->end == OK || want->end == LOG_FULL)
+		return;
+	if (want->end != PAGE_FAULT)
+		assert_int_equal(fault->gpa, want->fault_gpa);
+	if (want->end == PAGE_FAULT || want->end == NESTED_FAULT)
+		assert_int_equal(fault->error, want->error);
+	if (want->end == NESTED_FAULT || want->end == VIOLATION || want->end == APIC_ACCESS)
+		assert_int_equal(fault->in_walk, want->in_walk);
+	if (want->end == VIOLATION) {
+		assert_int_equal(fault->qualification, want->qualification);
+		assert_int_equal(fault->suppress_ve, want->suppress_ve);
+	}
+}
+
+static void compare_log(const struct rig *rig, const struct model *m)
+{
+	assert_int_equal(rig->logged, m->logged);
+	assert_int_equal(rig->log_room, m->log_room);
+	if (m->logged)
+		assert_memory_equal(rig->log, m->log, m->logged * sizeof(u64));
+}
+
+static void compare(struct rig *rig, struct model *m, u64 linear, unsigned access, bool user,
+	bool smap)
+{
+	struct cpu *cpu = &rig->cpu;
+	struct translation got = { 0 };
+	struct result want;
+	int outcome;
+
+	model_translate(m, linear, access, user, smap, &want);
+	memset(&cpu->fault, 0, sizeof(cpu->fault));
+	outcome = mmu_translate(cpu, linear, access, user, smap, &got);
+	rig->ends[want.end]++;
+	assert_int_equal(outcome, want.end == OK ? 0 : OUTCOME_FAULT);
+	compare_fault(&cpu->fault, &want);
+	compare_log(rig, m);
+	if (want.end == OK) {
+		assert_int_equal(got.gpa, want.gpa);
+		assert_int_equal(got.span, want.span);
+		assert_int_equal(got.writable, want.writable);
+		assert_int_equal(got.global, want.global);
+		return;
+	}
+	assert_int_equal(cpu->fault.address, m->first.form == LONG ? linear : (u32)linear);
+	if (want.end == PAGE_FAULT)
+		assert_int_equal(cpu->fault.vector, VEC_PF);
+	else
+		assert_true(cpu->fault.linear_valid);
+}
+
+/* False: MOV CR3 would fault, as it does in the model. */
+static bool compare_pdptes(struct rig *rig, struct model *m)
+{
+	struct cpu *cpu = &rig->cpu;
+	struct result want;
+
+	model_load_pdptes(m, &want);
+	memset(&cpu->fault, 0, sizeof(cpu->fault));
+	assert_int_equal(mmu_load_pdptes(cpu, m->first.root), want.end == OK ? 0 : OUTCOME_FAULT);
+	assert_false(cpu->fault.linear_valid);
+	if (want.end == PAGE_FAULT) {
+		assert_int_equal(cpu->fault.vector, VEC_GP);
+		return false;
+	}
+	compare_fault(&cpu->fault, &want);
+	compare_log(rig, m);
+	rig->ends[want.end]++;
+	if (want.end == OK)
+		assert_memory_equal(cpu->pdpte, m->pdpte, sizeof(m->pdpte));
+	return want.end == OK;
+}
+
+static void random_machine(struct rig *rig, u64 *state, struct model *m, int next)
 {
 	static const unsigned qualities[] = { 75, 95, 99, 100 };
 	unsigned quality = qualities[next_random(state) >> 62];
 
 	memset(&m->first, 0, sizeof(m->first));
 	memset(&m->next, 0, sizeof(m->next));
-	random_stage(state, &m->first, false);
-	if (nested)
-		random_stage(state, &m->next, true);
+	random_stage(state, &m->first, false, ANY_FORM);
+	random_stage(state, &m->next, true, next);
 	m->wp = chance(state, 50);
 	m->smep = chance(state, 50);
 	m->pge = chance(state, 50);
+	m->pml = chance(state, 50);
+	m->apic_page = next == EPT && chance(state, 50) ?
+			       (next_random(state) >> 58) * PAGE_SIZE :
+			       NO_APIC_ACCESS_PAGE;
+	m->log_room = rig->log_room = next_random(state) >> 60;
+	m->logged = rig->logged = 0;
 	fill_stage(state, m->ram, &m->first, quality);
 	fill_stage(state, m->ram, &m->next, quality);
 	memcpy(rig->ram.host, m->ram, PAGES * PAGE_SIZE);
@@ -433,58 +304,67 @@ static void random_machine(struct rig *rig, u64 *state, struct model *m, bool ne
 	walk_hints_flush(rig->cpu.context);
 }
 
-static void walk_many(struct rig *rig, bool nested)
+static void walk_many(struct rig *rig, int next)
 {
 	static const unsigned accesses[] = { ACCESS_READ, ACCESS_WRITE, ACCESS_EXEC };
-	struct model m = { .ram = malloc(PAGES * PAGE_SIZE) };
+	struct model *m = calloc(1, sizeof(*m));
 	u64 state = rig->seed;
 
-	assert_non_null(m.ram);
+	assert_non_null(m);
+	m->ram = malloc(PAGES * PAGE_SIZE);
+	assert_non_null(m->ram);
 	print_message("seed %llu\n", (unsigned long long)rig->seed);
 	for (unsigned trial = 0; trial < TRIALS; trial++) {
 		if (trial % 500 == 0) {
-			random_machine(rig, &state, &m, nested);
-			if (m.first.form == PAE && m.next.form == NONE) {
-				bool valid = load_pdptes(&m);
-
-				assert_int_equal(mmu_load_pdptes(&rig->cpu, m.first.root),
-					valid ? 0 : OUTCOME_FAULT);
-				if (!valid) {
-					assert_int_equal(rig->cpu.fault.vector, VEC_GP);
-					trial += 499;
-					continue;
-				}
+			random_machine(rig, &state, m, next);
+			if (m->first.form == PAE && (next == NONE || next == EPT) &&
+				!compare_pdptes(rig, m)) {
+				trial += 499;
+				continue;
 			}
 		}
 		/* of a context that is not the walk's own the hints are not to be used */
 		rig->cpu.context_stale = chance(&state, 20);
-		compare(&rig->cpu, &m, random_linear(&state, m.first.form),
+		compare(rig, m, random_linear(&state, m->first.form),
 			accesses[(next_random(&state) >> 40) % 3], chance(&state, 50),
 			chance(&state, 50));
 		if (trial % 25 == 24)
-			assert_memory_equal(rig->ram.host, m.ram, PAGES * PAGE_SIZE);
-		rig->ends[rig->cpu.fault.kind == FAULT_NONE	 ? OK :
-			  rig->cpu.fault.kind == FAULT_EXCEPTION ? PAGE_FAULT :
-								   NESTED_FAULT]++;
+			assert_memory_equal(rig->ram.host, m->ram, PAGES * PAGE_SIZE);
 	}
-	free(m.ram);
-	print_message("%u translated, %u page faults, %u nested faults\n", rig->ends[OK],
-		rig->ends[PAGE_FAULT], rig->ends[NESTED_FAULT]);
+	free(m->ram);
+	free(m);
+	print_message("%u translated, %u page faults, %u nested faults, %u violations, "
+		      "%u misconfigurations, %u with the log full, %u APIC accesses\n",
+		rig->ends[OK], rig->ends[PAGE_FAULT], rig->ends[NESTED_FAULT],
+		rig->ends[VIOLATION], rig->ends[MISCONFIGURATION], rig->ends[LOG_FULL],
+		rig->ends[APIC_ACCESS]);
 	/* a run that met only one kind of end would have tested little */
 	assert_true(rig->ends[OK] > TRIALS / 20);
 	assert_true(rig->ends[PAGE_FAULT] > TRIALS / 20);
-	if (nested)
-		assert_true(rig->ends[NESTED_FAULT] > TRIALS / 20);
 }
 
 static void test_one_stage(void **state)
 {
-	walk_many(*state, false);
+	walk_many(*state, NONE);
 }
 
-static void test_two_stages(void **state)
+static void test_nested_tables(void **state)
 {
-	walk_many(*state, true);
+	struct rig *rig = *state;
+
+	walk_many(rig, ANY_FORM);
+	assert_true(rig->ends[NESTED_FAULT] > TRIALS / 20);
+}
+
+static void test_ept(void **state)
+{
+	struct rig *rig = *state;
+
+	walk_many(rig, EPT);
+	assert_true(rig->ends[VIOLATION] > TRIALS / 50);
+	assert_true(rig->ends[MISCONFIGURATION] > TRIALS / 50);
+	assert_true(rig->ends[LOG_FULL] > 100);
+	assert_true(rig->ends[APIC_ACCESS] > 100);
 }
 
 static void test_non_canonical(void **state)
@@ -501,6 +381,103 @@ static void test_non_canonical(void **state)
 	assert_int_equal(rig->cpu.fault.error, 0);
 }
 
+/* ---- one walk at a time: what random tables would seldom meet ---- */
+
+static u64 *entry_at(struct rig *rig, unsigned page, unsigned index)
+{
+	return (u64 *)(rig->ram.host + page * PAGE_SIZE) + index;
+}
+
+/* EPT that maps the first 2 MiB one to one by tables in pages 32, 40, 48 and 56, all rights. */
+static void plain_ept(struct rig *rig)
+{
+	struct cpu *cpu = &rig->cpu;
+
+	memset(rig->ram.host, 0, PAGES * PAGE_SIZE);
+	*entry_at(rig, 32, 0) = 40 * PAGE_SIZE | 0x407;
+	*entry_at(rig, 40, 0) = 48 * PAGE_SIZE | 0x407;
+	*entry_at(rig, 48, 0) = 56 * PAGE_SIZE | 0x407;
+	for (unsigned i = 0; i < 512; i++)
+		*entry_at(rig, 56, i) = i * PAGE_SIZE | 6 << 3 | 0x407;
+	cpu->cr0 = CR0_PE;
+	cpu->nested_paging = cpu->ept = true;
+	cpu->nested_root = 32 * PAGE_SIZE | EPTP_4_LEVELS_WB;
+	walk_hints_flush(cpu->context);
+}
+
+static int translate_physical(struct rig *rig, u64 gpa, unsigned access)
+{
+	struct translation out;
+
+	memset(&rig->cpu.fault, 0, sizeof(rig->cpu.fault));
+	return mmu_translate_guest_physical(&rig->cpu, gpa, access, false, 0, &out);
+}
+
+/* Four levels translate 48 bits. */
+static void test_ept_width(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->cpu.phys_bits = 52;
+	plain_ept(rig);
+	assert_int_equal(translate_physical(rig, 0x3123, ACCESS_READ), 0);
+	assert_int_equal(translate_physical(rig, BIT(48) | 0x3123, ACCESS_READ), OUTCOME_FAULT);
+	assert_int_equal(rig->cpu.fault.kind, FAULT_EPT_VIOLATION);
+	assert_int_equal(rig->cpu.fault.qualification, EPT_QUAL_READ);
+	assert_int_equal(rig->cpu.fault.gpa, BIT(48) | 0x3123);
+}
+
+/*
+ * Rights that an upper entry gained are found at the next try, hint or not: a violation drops what
+ * is cached of its address, SDM3 29.4.3.1.
+ */
+static void test_gained_rights(void **state)
+{
+	struct rig *rig = *state;
+	struct translation out;
+
+	plain_ept(rig);
+	*entry_at(rig, 48, 0) &= ~BIT(1);
+	assert_int_equal(translate_physical(rig, 0x3000, ACCESS_READ), 0);
+	assert_int_equal(translate_physical(rig, 0x3000, ACCESS_WRITE), OUTCOME_FAULT);
+	assert_int_equal(rig->cpu.fault.qualification,
+		EPT_QUAL_WRITE | EPT_QUAL_READABLE | EPT_QUAL_EXECUTABLE);
+	*entry_at(rig, 48, 0) |= BIT(1);
+	assert_int_equal(translate_physical(rig, 0x3000, ACCESS_WRITE), 0);
+
+	/* the same of the first stage */
+	rig->cpu.nested_paging = rig->cpu.ept = false;
+	rig->cpu.cr0 = CR0_PE | CR0_PG | CR0_WP;
+	rig->cpu.cr4 = CR4_PAE;
+	rig->cpu.efer = EFER_LMA | EFER_LME;
+	rig->cpu.cr3 = 8 * PAGE_SIZE;
+	walk_hints_flush(rig->cpu.context);
+	*entry_at(rig, 8, 0) = 9 * PAGE_SIZE | 7;
+	*entry_at(rig, 9, 0) = 10 * PAGE_SIZE | 7;
+	*entry_at(rig, 10, 0) = 11 * PAGE_SIZE | 5;
+	*entry_at(rig, 11, 3) = 3 * PAGE_SIZE | 7;
+	assert_int_equal(mmu_translate(&rig->cpu, 0x3000, ACCESS_READ, true, false, &out), 0);
+	assert_int_equal(mmu_translate(&rig->cpu, 0x3000, ACCESS_WRITE, true, false, &out),
+		OUTCOME_FAULT);
+	*entry_at(rig, 10, 0) |= 2;
+	assert_int_equal(mmu_translate(&rig->cpu, 0x3000, ACCESS_WRITE, true, false, &out), 0);
+}
+
+/* PDPTEs that a VMCS holds are checked as those of MOV CR3 are. */
+static void test_pdptes(void **state)
+{
+	struct rig *rig = *state;
+	u64 pdpte[4] = { 0x1001, 0, 0x3001, MASK(63, 1) };
+
+	assert_true(mmu_pdptes_valid(&rig->cpu, pdpte));
+	pdpte[2] |= BIT(1);
+	assert_false(mmu_pdptes_valid(&rig->cpu, pdpte));
+	pdpte[2] = BIT(PHYS_BITS) | 1;
+	assert_false(mmu_pdptes_valid(&rig->cpu, pdpte));
+	pdpte[2] = BIT(PHYS_BITS - 1) | 1;
+	assert_true(mmu_pdptes_valid(&rig->cpu, pdpte));
+}
+
 static int set_up(void **state)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
@@ -510,8 +487,9 @@ static int set_up(void **state)
 		return -1;
 	rig->seed = seed ? strtoull(seed, NULL, 0) : (u64)time(NULL) * 2 + 1;
 	rig->cpu.phys_bits = PHYS_BITS;
-	rig->cpu.apic_access_page = NO_APIC_ACCESS_PAGE;
 	rig->cpu.context = &rig->context;
+	rig->cpu.virt = &ops;
+	rig->cpu.apic_access_page = NO_APIC_ACCESS_PAGE;
 	rig->cpu.memory = space_new("memory");
 	if (!rig->cpu.memory || cpuid_table_new(&rig->cpu.cpuid, NESTED_AMD, 1) ||
 	    space_add_ram(rig->cpu.memory, 0, PAGES * PAGE_SIZE, &rig->ram, 0))
@@ -535,8 +513,12 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_one_stage, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_two_stages, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_nested_tables, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_ept, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_non_canonical, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_ept_width, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_gained_rights, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_pdptes, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
