@@ -188,7 +188,7 @@ static void check_host(const struct cpu *cpu, const struct host *host)
 	require(!cpu->gif && !cpu->virt_pending && !cpu->event.valid && !cpu->cpl);
 	require(cpu->cr0 == host->cr0 && cpu->cr3 == host->cr3 && cpu->cr4 == host->cr4);
 	require(cpu->efer == host->efer && cpu->gpr[RSP] == host->rsp && cpu->rip == host->rip);
-	require(cpu->tsc_offset == cpu->tsc_l1_offset && cpu->tsc_ratio == BIT(32));
+	require(cpu->tsc_offset == cpu->tsc_l1_offset && cpu->tsc_ratio == TSC_RATIO_ONE);
 	require(cpu->dr7 == DR7_FIXED1 && cpu->gpr[RAX] == VMCB);
 	check_segment(&cpu->seg[CS], &host->cs);
 	check_segment(&cpu->seg[SS], &host->ss);

@@ -52,6 +52,7 @@ struct table_register {
 #define MODE_STEP 0x200     /* TF, breakpoints in DR7, DEBUGCTL.LBR: blocks of one instruction */
 #define MODE_GUEST 0x400    /* in_guest: PAUSE, RDRAND and RDSEED go to C, a hypervisor may want them */
 #define MODE_PROTECTED 0x800 /* CR0.PE without VM: selectors name descriptors */
+#define MODE_CPL12 0x2000   /* CPL 1 or 2: supervisor code that privileged instructions refuse */
 #define MODE_FWAIT_NM 0x1000 /* CR0.MP and TS: FWAIT raises #NM though MODE_FPU speaks of EM, TS */
 
 enum cpu_activity { CPU_RUNNING, CPU_HALTED, CPU_SHUTDOWN, CPU_WAIT_SIPI };
@@ -228,6 +229,13 @@ struct cpu {
 	bool ept_pml;           /* page-modification logging: virt->log_dirty is to be asked */
 	u64 apic_access_page;   /* data accesses to this page of the machine's space go to
 	                         * virt->apic_*, SDM3 30.4; NO_APIC_ACCESS_PAGE: to none */
+	/*
+	 * For VMREAD and VMWRITE in translated code: where a field of each encoding below 8000h lies
+	 * in the current VMCS, in bytes from vmcs_fields; 0: C has to look. Of writes bit 0 says that
+	 * the field has 32 bits. All zero where there is no current VMCS.
+	 */
+	void *vmcs_fields;
+	const u16 *vmread_offsets, *vmwrite_offsets;
 	void *virt_state;       /* struct svm or struct vmx */
 
 	/* -- where it lives -- */

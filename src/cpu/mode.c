@@ -95,6 +95,8 @@ void cpu_mode_update(struct cpu *cpu)
 
 	if (cpu->cpl == 3)
 		mode |= MODE_USER;
+	if (cpu->cpl == 1 || cpu->cpl == 2)
+		mode |= MODE_CPL12;
 	if (cpu_protected(cpu))
 		mode |= MODE_PROTECTED;
 	if ((cpu->rflags_system & RFLAGS_TF) || (cpu->dr7 & DR7_ENABLE) ||

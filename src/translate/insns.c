@@ -414,7 +414,12 @@ void emit_insn(struct translator *t, unsigned i)
 		else
 			emit_registers(t, i);
 		break;
-	case KIND_EXEC: emit_exec(t, i); break;
+	case KIND_EXEC:
+		if (vmcs_is_inline(t, &t->insns[i].insn))
+			emit_vmcs(t, i);
+		else
+			emit_exec(t, i);
+		break;
 	case KIND_NOP: break;
 	case KIND_LEA: emit_lea(t, i); break;
 	case KIND_PUSH: emit_push(t, i); break;

@@ -168,6 +168,10 @@ void emit_taken(struct translator *t);
 void emit_page_address(struct translator *t, unsigned reg, i64 offset);
 void emit_pending(struct translator *t);          /* everything out of line */
 
+/* ---- vmcs.c ---- */
+bool vmcs_is_inline(const struct translator *t, const struct insn *insn);
+void emit_vmcs(struct translator *t, unsigned i);
+
 /* ---- insns.c ---- */
 void emit_insn(struct translator *t, unsigned i);
 

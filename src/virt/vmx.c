@@ -303,7 +303,6 @@ static int vmxon(struct cpu *cpu, const struct insn *insn)
 		return vmx_fail_invalid(cpu);
 	vmx->on = true;
 	vmx->vmxon_pa = pa;
-	vmx->current_pa = VMCS_NONE;
 	cpu->vmx_root = true;
 	cpu->cr0_fixed1 = VMX_CR0_FIXED0;
 	cpu->cr4_fixed1 = VMX_CR4_FIXED0;
@@ -315,8 +314,8 @@ static int vmxoff(struct cpu *cpu)
 	struct vmx *vmx = vmx_of(cpu);
 
 	vmx_store_region(cpu);
+	vmx_forget_region(cpu);
 	vmx->on = false;
-	vmx->current_pa = VMCS_NONE;
 	cpu->vmx_root = false;
 	cpu->cr0_fixed1 = cpu->cr4_fixed1 = 0;
 	/* an INIT that was blocked comes now */
@@ -339,7 +338,7 @@ static int vmclear(struct cpu *cpu, const struct insn *insn)
 	if (pa == vmx->current_pa) {
 		vmx->vmcs.launched = false;
 		vmx_store_region(cpu);
-		vmx->current_pa = VMCS_NONE;
+		vmx_forget_region(cpu);
 		return vmx_succeed(cpu);
 	}
 	memory = (struct vmcs *)vmx_page(cpu, pa, &offset);
@@ -518,8 +517,8 @@ static void reset(struct cpu *cpu, bool init)
 		cpu_leave_guest_tsc(cpu);
 	}
 	vmx_leave_world(cpu);
+	vmx_forget_region(cpu);
 	vmx->on = false;
-	vmx->current_pa = VMCS_NONE;
 	vmx->timer_armed = 0;
 	cpu->vmx_root = false;
 	cpu->cr0_fixed1 = cpu->cr4_fixed1 = 0;

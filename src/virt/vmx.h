@@ -119,6 +119,8 @@ u8 *vmx_page(struct cpu *cpu, u64 pa, u64 *ram_offset);
 void vmx_page_written(struct cpu *cpu, u64 ram_offset, unsigned len);
 void vmx_load_region(struct cpu *cpu, u64 pa, struct vmcs *memory, u64 ram_offset);
 void vmx_store_region(struct cpu *cpu);
+/* There is no current VMCS any more. */
+void vmx_forget_region(struct cpu *cpu);
 int vmx_vmread(struct cpu *cpu, const struct insn *insn);
 int vmx_vmwrite(struct cpu *cpu, const struct insn *insn);
 

@@ -6,28 +6,31 @@
 #include "cpu/handlers.h"
 #include "virt/vmx.h"
 
-/* Where a field lies in struct vmcs, by its width, type and index; 0: there is no such field. */
-#define INDEXES 32
-#define SLOT(encoding) \
-	((VMCS_WIDTH(encoding) * 4 + VMCS_TYPE(encoding)) * INDEXES + VMCS_INDEX(encoding))
+#define ENCODINGS 0x8000
 
-static const u16 field_offset[4 * 4 * INDEXES] = {
-#define VMCS_FIELD(encoding, name) [SLOT(encoding)] = offsetof(struct vmcs, name),
+/* Where a field lies in struct vmcs, by its encoding; 0: there is no such field. */
+static const u16 field_offset[ENCODINGS] = {
+#define VMCS_FIELD(encoding, name) [encoding] = offsetof(struct vmcs, name),
 #include "x86/vmcs.def"
 };
 
-_Static_assert(VMCS_INDEX_MAX < INDEXES, "every index has a slot");
+/* For translated VMWRITEs: 16-bit fields are left to C, of 32-bit ones bit 0 tells. */
+static const u16 write_offset[ENCODINGS] = {
+#define VMCS_FIELD(encoding, name) \
+	[encoding] = VMCS_WIDTH(encoding) == VMCS_16 ? 0 : \
+		offsetof(struct vmcs, name) | (VMCS_WIDTH(encoding) == VMCS_32),
+#include "x86/vmcs.def"
+};
+
+static const u16 no_offset[ENCODINGS];
 
 bool vmx_eptp_valid(const struct cpu *cpu, u64 eptp)
 {
 	u64 type = eptp & EPTP_MEMORY_TYPE;
 
-	return (type == EPT_UC || type == EPT_WB) && EPTP_WALK_LENGTH(eptp) == 3 &&
+	return (type == EPT_TYPE_UC || type == EPT_TYPE_WB) && EPTP_WALK_LENGTH(eptp) == 3 &&
 	       !(eptp & MASK(11, 7)) && !(eptp >> cpu->phys_bits);
 }
-
-/* Bits of an encoding that must be zero, SDM3 table 25-21. */
-#define ENCODING_RESERVED (MASK(63, 15) | BIT(12))
 
 u8 *vmx_page(struct cpu *cpu, u64 pa, u64 *ram_offset)
 {
@@ -45,6 +48,21 @@ void vmx_page_written(struct cpu *cpu, u64 ram_offset, unsigned len)
 		cpu->code_page_written(cpu, ram_offset, len);
 }
 
+static u64 field_value(u64 value, u64 encoding)
+{
+	if (VMCS_HIGH(encoding))
+		return value >> 32;
+	/* a shadow VMCS in memory holds whatever was put there */
+	switch (VMCS_WIDTH(encoding)) {
+	case VMCS_16:
+		return (u16)value;
+	case VMCS_32:
+		return (u32)value;
+	default:
+		return value;
+	}
+}
+
 void vmx_load_region(struct cpu *cpu, u64 pa, struct vmcs *memory, u64 ram_offset)
 {
 	struct vmx *vmx = vmx_of(cpu);
@@ -53,6 +71,18 @@ void vmx_load_region(struct cpu *cpu, u64 pa, struct vmcs *memory, u64 ram_offse
 	vmx->memory = memory;
 	vmx->memory_offset = ram_offset;
 	copy_bytes(&vmx->vmcs, memory, sizeof(vmx->vmcs));
+	/* whatever the region holds, a field has no bits beyond its width */
+#define VMCS_FIELD(encoding, name) vmx->vmcs.name = field_value(vmx->vmcs.name, encoding);
+#include "x86/vmcs.def"
+	cpu->vmcs_fields = &vmx->vmcs;
+	cpu->vmread_offsets = field_offset;
+	cpu->vmwrite_offsets = write_offset;
+}
+
+void vmx_forget_region(struct cpu *cpu)
+{
+	vmx_of(cpu)->current_pa = VMCS_NONE;
+	cpu->vmread_offsets = cpu->vmwrite_offsets = no_offset;
 }
 
 void vmx_store_region(struct cpu *cpu)
@@ -70,26 +100,10 @@ static u64 *field(struct vmcs *vmcs, u64 encoding)
 {
 	u16 offset;
 
-	if ((encoding & ENCODING_RESERVED) || VMCS_INDEX(encoding) >= INDEXES ||
-	    (VMCS_HIGH(encoding) && VMCS_WIDTH(encoding) != VMCS_64))
+	if (encoding >= ENCODINGS || (VMCS_HIGH(encoding) && VMCS_WIDTH(encoding) != VMCS_64))
 		return NULL;
-	offset = field_offset[SLOT(encoding)];
+	offset = field_offset[encoding & ~1ull];
 	return offset ? (u64 *)((u8 *)vmcs + offset) : NULL;
-}
-
-static u64 field_value(u64 value, u64 encoding)
-{
-	if (VMCS_HIGH(encoding))
-		return value >> 32;
-	/* a shadow VMCS in memory holds whatever was put there */
-	switch (VMCS_WIDTH(encoding)) {
-	case VMCS_16:
-		return (u16)value;
-	case VMCS_32:
-		return (u32)value;
-	default:
-		return value;
-	}
 }
 
 static u64 field_merge(u64 old, u64 value, u64 encoding)

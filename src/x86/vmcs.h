@@ -156,8 +156,8 @@ enum {
 
 /* EPTP, 25.6.11 */
 #define EPTP_MEMORY_TYPE MASK(2, 0)
-#define EPT_UC 0
-#define EPT_WB 6
+#define EPT_TYPE_UC 0
+#define EPT_TYPE_WB 6
 #define EPTP_WALK_LENGTH(eptp) ((eptp) >> 3 & 7)
 #define EPTP_ACCESSED_DIRTY BIT(6)
 

@@ -260,7 +260,7 @@ static int set_up(void **state)
 	if (!rig->cpu.memory || space_add_ram(rig->cpu.memory, 0, 16 * PAGE_SIZE, &rig->ram, 0))
 		return -1;
 	rig->cpu.phys_bits = 46;
-	rig->cpu.tsc_ratio = BIT(32);
+	rig->cpu.tsc_ratio = TSC_RATIO_ONE;
 	rig->cpu.fpu_parked = true;
 	*state = rig;
 	return 0;
