@@ -226,10 +226,7 @@ static void prepare(const struct row *row, bool on, bool user)
 	if (row->with)
 		vmx_secondary(row->with);
 	if (user) {
-		put(guest_cs_selector, SEL_USER_CODE64);
-		put(guest_cs_rights, 0xa0fb);
-		put(guest_ss_selector, SEL_USER_DATA);
-		put(guest_ss_rights, 0xc0f3);
+		vmx_user();
 		put(guest_cr4, get(guest_cr4) & ~CR4_PCE);
 	}
 	if (!on)
@@ -273,40 +270,33 @@ static void check_row(const struct row *row)
 
 /* ---- what is invalid comes first, SDM3 26.1.1 ---- */
 
-static void ud_in(const char *name, const u8 *code, const u8 *end)
-{
-	vmx_check_plain(end, vmx_run_fixup(code, end), name);
-	check_equal(vmx_trap.vector, VEC_UD, "%s: #UD", name);
-}
-#define UD_IN(label, why) ud_in(#label " " why, label, label##_end)
-
 static void not_enabled(void)
 {
 	vmx_fresh();
-	UD_IN(rsm_insn, "in a guest");
+	RAISES(rsm_insn, VEC_UD);
 	if (cpu_has(0x80000001, 3, 27)) {
 		vmx_fresh();
 		vmx_proc(PROC_RDTSC);
-		UD_IN(rdtscp_insn, "not enabled");
+		RAISES(rdtscp_insn, VEC_UD);
 	}
 	if (cpu_has(7, 1, 10)) {
 		vmx_fresh();
 		vmx_proc(PROC_INVLPG);
-		UD_IN(invpcid_insn, "not enabled");
+		RAISES(invpcid_insn, VEC_UD);
 	}
 	vmx_fresh();
-	UD_IN(vmfunc_insn, "not enabled");
+	RAISES(vmfunc_insn, VEC_UD);
 	vmx_fresh();
 	vmx_ept();
 	vmx_secondary(SEC_VM_FUNCTIONS);
 	vmx_regs.rax = 64;
-	UD_IN(vmfunc_insn, "of a number that no control enables");
+	RAISES(vmfunc_insn, VEC_UD);
 	vmx_fresh();
-	UD_IN(getsec_insn, "without CR4.SMXE");
+	RAISES(getsec_insn, VEC_UD);
 	/* XSETBV and VMXON look at CR4 */
 	vmx_fresh();
 	put(guest_cr4, get(guest_cr4) & ~CR4_OSXSAVE);
-	UD_IN(xsetbv_insn, "without CR4.OSXSAVE");
+	RAISES(xsetbv_insn, VEC_UD);
 	/* INVEPT and the like: reserved types are the hypervisor's affair */
 	vmx_fresh();
 	vmx_regs.rdx = 77;
@@ -361,10 +351,10 @@ static void xsaves(void)
 	supervisor = leaf[2];
 	vmx_fresh();
 	put(guest_cr4, get(guest_cr4) | CR4_OSXSAVE);
-	UD_IN(xsaves_insn, "not enabled");
+	RAISES(xsaves_insn, VEC_UD);
 	vmx_fresh();
 	put(guest_cr4, get(guest_cr4) | CR4_OSXSAVE);
-	UD_IN(xrstors_insn, "not enabled");
+	RAISES(xrstors_insn, VEC_UD);
 
 	vmx_fresh();
 	put(guest_cr4, get(guest_cr4) | CR4_OSXSAVE);

@@ -190,6 +190,14 @@ void vmx_fresh(void)
 	fresh_guest();
 }
 
+void vmx_user(void)
+{
+	put(guest_cs_selector, SEL_USER_CODE64);
+	put(guest_cs_rights, 0xa0fb);
+	put(guest_ss_selector, SEL_USER_DATA);
+	put(guest_ss_rights, 0xc0f3);
+}
+
 u32 vmx_run(void)
 {
 	unsigned status;
@@ -286,4 +294,10 @@ bool vmx_check_plain(const void *end, u32 got, const char *name)
 	if (!check_equal(got, VMX_EXIT_VMCALL, "%s: comes to its end", name))
 		return false;
 	return check_equal(get(guest_rip), end, "%s: RIP of the end", name);
+}
+
+void vmx_check_raises(const void *code, const void *end, unsigned vector, const char *name)
+{
+	vmx_check_plain(end, vmx_run_fixup(code, end), name);
+	check_equal(vmx_trap.vector, vector, "%s: exception", name);
 }

@@ -94,6 +94,8 @@ bool vmx_setup(void);
  * be off but "IA-32e mode guest" and "host address-space size".
  */
 void vmx_fresh(void);
+/* And at CPL 3. */
+void vmx_user(void);
 /* The revision identifier that regions start with. */
 u32 vmx_revision(void);
 
@@ -152,5 +154,9 @@ u64 vmx_eptp(const u64 *pml4);
 bool vmx_check_exit(const void *code, const void *end, u32 got, u32 reason, const char *name);
 /* The guest came to its VMCALL at `end`. */
 bool vmx_check_plain(const void *end, u32 got, const char *name);
+/* And did so by an exception, or with NO_TRAP without one. */
+void vmx_check_raises(const void *code, const void *end, unsigned vector, const char *name);
+#define PASSES(label) vmx_check_plain(label##_end, vmx_run_at(label), #label)
+#define RAISES(label, vector) vmx_check_raises(label, label##_end, vector, #label)
 
 #endif
