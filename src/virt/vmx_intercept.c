@@ -70,8 +70,12 @@ u32 vmx_instruction_info(const struct insn *insn)
 	static const u8 identity[OP_COUNT] = {
 		[OP_SIDT] = 1, [OP_LGDT] = 2, [OP_LIDT] = 3, [OP_STR] = 1, [OP_LLDT] = 2, [OP_LTR] = 3,
 	};
-	u32 info = operand_info(insn);
+	u32 info;
 
+	/* INS's segment is always ES */
+	if (insn->op == OP_INS || insn->op == OP_OUTS)
+		return memory_info(insn) & (MASK(9, 7) | (insn->op == OP_OUTS ? MASK(17, 15) : 0));
+	info = operand_info(insn);
 	switch (insn->op) {
 	case OP_VMREAD:
 	case OP_VMWRITE:
@@ -94,9 +98,6 @@ u32 vmx_instruction_info(const struct insn *insn)
 	case OP_RDRAND:
 	case OP_RDSEED:
 		return (u32)insn->rm << 3 | (u32)__builtin_ctz(insn->opsize >> 1) << 11;
-	case OP_INS:
-	case OP_OUTS:
-		return info & (MASK(9, 7) | MASK(17, 15));
 	default:
 		return info;
 	}
@@ -324,13 +325,13 @@ static unsigned exception_type(const struct insn *insn)
 static bool exception(struct cpu *cpu, const struct insn *insn, u8 vector, u32 error)
 {
 	unsigned type = exception_type(insn);
-	bool trap = type == INTR_HARDWARE_EXCEPTION && vector == VEC_DB && cpu->fault.trap;
 	struct vmx_exit exit = {
 		.reason = VMX_EXIT_EXCEPTION,
 		.interruption_info = INTR_INFO_VALID | type << 8 | vector,
 		.error_code = error,
 		.instruction_length = insn ? insn->len : 0,
-		.fault = type == INTR_HARDWARE_EXCEPTION && !trap,
+		/* of #DB even an instruction breakpoint leaves RF to the handler, SDM3 18.3.1.1 */
+		.fault = type == INTR_HARDWARE_EXCEPTION && vector != VEC_DB,
 	};
 
 	if (!exception_intercepted(&vmx_of(cpu)->vmcs, vector, error))
@@ -347,6 +348,9 @@ static bool exception(struct cpu *cpu, const struct insn *insn, u8 vector, u32 e
 	/* 28.2.2: an IRET that had unblocked NMIs and faulted */
 	if (cpu->iret_unblocked && vector != VEC_DF && !cpu->event.valid)
 		exit.interruption_info |= INTR_INFO_NMI_UNBLOCKED;
+	/* 28.2.4: a double fault that exits itself was not met while another event was delivered */
+	if (vector == VEC_DF)
+		cpu->event.valid = false;
 	vmx_exit(cpu, &exit);
 	return true;
 }
