@@ -168,6 +168,9 @@ static int set_net(struct run_options *o, const char *value)
 	if (!word || strcmp(word, "user"))
 		return fail(o, "--net %.100s: is not known; give user, or "
 			"user,hostfwd=tcp:ADDR:PORT-:PORT", value);
+	if (!net_user_is_built())
+		return fail(o, "--net %.100s: this build of nestbox has no network; leave --net "
+			"out, or take one that is not minimal", value);
 	o->board.net = true;
 	while ((word = strtok_r(NULL, ",", &rest))) {
 		if (strncmp(word, "hostfwd=", 8))
@@ -303,6 +306,8 @@ void run_options_print_help(void)
 		else
 			printf("%*s%s\n", 36 - used, "", option->help);
 	}
+	if (!net_user_is_built())
+		printf("\nThis build has no network: --net is refused.\n");
 	printf("\nWith the serial port on the terminal: Ctrl-A X quits, Ctrl-A H helps, Ctrl-A A sends "
 		"Ctrl-A.\nExit status: 0 guest powered off, 1 other ends, 2 wrong command line, 3 "
 		"triple fault with --no-reboot,\n2V+1 by --debug-exit.\n");

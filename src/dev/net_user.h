@@ -17,6 +17,9 @@ struct net_forward {
 	u16 host_port, guest_port; /* host byte order */
 };
 
+/* False: this build has none, and net_user_new() always answers -ENOTSUP. */
+bool net_user_is_built(void);
+
 /* Parses "tcp:ADDR:PORT-:PORT" (ADDR may be empty: any). NULL, or what is wrong with it. */
 const char *net_user_parse_forward(struct net_forward *forward, const char *text);
 
