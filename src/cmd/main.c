@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "cmd/options.h"
 #include "cmd/run.h"
+#include "cpu/nesting.h"
 
 static const struct {
 	const char *name, *help;
@@ -28,6 +29,7 @@ int main(int argc, char **argv)
 	const char *names[ARRAY_SIZE(verbs) + 3] = { "--help", "--version" };
 	const char *near;
 
+	message_set_level(nesting_here().level);
 	if (argc < 2) {
 		print_help(stderr);
 		return 2;

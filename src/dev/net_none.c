@@ -9,7 +9,7 @@ bool net_user_is_built(void)
 	return false;
 }
 
-int net_user_new(struct net_backend **backend, struct loop *loop,
+int net_user_new(struct net_backend **backend, struct loop *loop, unsigned level,
 	const struct net_forward *forwards, unsigned count, unsigned *failed)
 {
 	*failed = count;

@@ -24,6 +24,7 @@
 
 #define FDS_MAX 1024  /* sockets at one time; the guest cannot make us wait for more */
 #define FD_LIMIT 4096 /* descriptors above it are not waited for */
+#define LEVELS 250    /* networks from 10.0.2.0 on */
 #define NS_PER_MS 1000000ull
 
 struct net_user {
@@ -211,18 +212,19 @@ static struct in_addr address(u32 host_order)
 	return (struct in_addr){htonl(host_order)};
 }
 
-static int start(struct net_user *user, const struct net_forward *forwards, unsigned count,
-	unsigned *failed)
+static int start(struct net_user *user, unsigned level, const struct net_forward *forwards,
+	unsigned count, unsigned *failed)
 {
+	u32 network = 0x0a000200 + (level % LEVELS << 8);
 	/* The numbers that users know from elsewhere. */
 	SlirpConfig config = {
 		.version = 1,
 		.in_enabled = true,
-		.vnetwork = address(0x0a000200),
+		.vnetwork = address(network),
 		.vnetmask = address(0xffffff00),
-		.vhost = address(0x0a000202),
-		.vnameserver = address(0x0a000203),
-		.vdhcp_start = address(0x0a00020f),
+		.vhost = address(network + 2),
+		.vnameserver = address(network + 3),
+		.vdhcp_start = address(network + 15),
 	};
 	int error;
 
@@ -246,7 +248,7 @@ static int start(struct net_user *user, const struct net_forward *forwards, unsi
 	return error;
 }
 
-int net_user_new(struct net_backend **backend, struct loop *loop,
+int net_user_new(struct net_backend **backend, struct loop *loop, unsigned level,
 	const struct net_forward *forwards, unsigned count, unsigned *failed)
 {
 	struct net_user *user = calloc(1, sizeof(*user));
@@ -265,7 +267,7 @@ int net_user_new(struct net_backend **backend, struct loop *loop,
 		.free = user_free,
 		.checksums_good = true,
 	};
-	error = start(user, forwards, count, failed);
+	error = start(user, level, forwards, count, failed);
 	if (error) {
 		user_free(&user->backend);
 		return error;

@@ -53,6 +53,7 @@ struct machine_config {
 	enum engine_choice engine;
 	enum nested_vendor nested;
 	const char *serial; /* where the serial port leads, see machine/console.h */
+	u8 escape;          /* the terminal's, see machine/escape.h */
 	u64 code_cache; /* bytes */
 	bool no_reboot;
 };
