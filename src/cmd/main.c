@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cmd/host.h"
 #include "cmd/options.h"
 #include "cmd/run.h"
 #include "cpu/nesting.h"
@@ -13,6 +14,7 @@ static const struct {
 	int (*run)(int argc, char **argv);
 } verbs[] = {
 	{ "run", "runs a virtual machine; see nestbox run --help", cmd_run },
+	{ "host", "tells what this host can run, and what it lacks", cmd_host },
 };
 
 static int print_help(FILE *to)

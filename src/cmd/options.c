@@ -11,7 +11,6 @@
 #include "cpu/nesting.h"
 #include "machine/escape.h"
 
-#define CPUS_MAX 64
 #define CODE_CACHE_MIN (4 * MIB)
 #define CODE_CACHE_MAX (1 * GIB)
 #define MEMORY_DEFAULT (512 * MIB)
@@ -90,8 +89,9 @@ static int set_cpus(struct run_options *o, const char *value)
 
 	if (value[0] < '0' || value[0] > '9' || *end || n == 0)
 		return fail(o, "--cpus %.100s: is no number of CPUs; give 1", value);
-	if (n > CPUS_MAX)
-		return fail(o, "--cpus %.100s: is too many; give at most %d", value, CPUS_MAX);
+	if (n > MACHINE_CPUS_MAX)
+		return fail(o, "--cpus %.100s: is too many; give at most %d", value,
+			MACHINE_CPUS_MAX);
 	o->board.cpus = n;
 	return 0;
 }

@@ -59,6 +59,7 @@ struct machine_config {
 };
 
 #define MACHINE_PROBLEM_LEN 320
+#define MACHINE_CPUS_MAX 64
 /*
  * Makes a machine with its board, its CPU and its engine, image loaded. The calling thread becomes
  * the one of the loop. 0 or -errno, and problem is one line for the user.

@@ -14,6 +14,7 @@ install "$root/build-minimal/nestbox" "$tree/nestbox"
 make_initrd <<'END'
 /nestbox run --help | sed -n 's/.*terminal: \(.*\) quits.*/L2: \1 would quit/p'
 /nestbox nonsense 2>&1
+/nestbox host | sed -n 's/^Machine */L2: is /p'
 stty raw -echo
 echo "L2: keys"
 # the pieces of what is typed, quit by "q"
@@ -55,6 +56,7 @@ wait_for '^nestbox \(L1\): inside another nestbox; the escape key of this one is
 wait_for 'L2: keys' 120
 expect 'L2: Ctrl-T X would quit' "a nestbox in L2 does not see that it is at level 2"
 expect '^nestbox \(L2\): nonsense: is no verb'
+expect 'L2: is a virtual machine of nestbox, level 2, engine kvm'
 keys '\001h'
 wait_for '^nestbox: Ctrl-A X quits, Ctrl-A H shows this, Ctrl-A A sends Ctrl-A' 20
 keys '\002h'
