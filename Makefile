@@ -29,6 +29,15 @@ asan:
 	@ln -sf src/cmd/nestbox build-asan/nestbox
 	@meson test -C build-asan --no-rebuild --print-errorlogs
 
+# A static program without the user-mode network, for an initramfs: build-minimal/nestbox.
+minimal:
+	@tools/setup.sh build
+	@zydis=$$(tools/zydis.sh) && { test -e build-minimal/build.ninja || \
+		meson setup build-minimal -Dminimal=true -Dzydis_dir=$$(dirname $$zydis) \
+		-Ddebug=false; }
+	@ninja -C build-minimal
+	@ln -sf src/cmd/nestbox build-minimal/nestbox
+
 # Hours, not minutes: a thousand starts of a tiny L2, an hour of the nested load.
 soak: all
 	@NESTBOX=$(abspath $(BUILD)/nestbox) tests/soak/run.sh
@@ -38,6 +47,6 @@ fuzz:
 	@tools/fuzz.sh
 
 clean:
-	rm -rf build build-asan build-fuzz
+	rm -rf build build-asan build-minimal build-fuzz
 
-.PHONY: all test demo asan soak fuzz clean
+.PHONY: all test demo asan minimal soak fuzz clean

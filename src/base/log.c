@@ -23,6 +23,7 @@ struct record {
 };
 
 u64 trace_mask;
+static char prefix[32] = "nestbox: ";
 static struct record ring[RING_RECORDS];
 static u64 ring_count;
 
@@ -55,10 +56,10 @@ static void put_line(const char *text, size_t len)
 	} while (written < 0 && errno == EINTR);
 }
 
-static void vmessage(const char *prefix, const char *format, va_list args)
+static void vmessage(const char *what, const char *format, va_list args)
 {
 	char text[RECORD_LEN * 3];
-	int n = snprintf(text, sizeof(text), "%s", prefix);
+	int n = snprintf(text, sizeof(text), "%s%s", prefix, what);
 	int more = vsnprintf(text + n, sizeof(text) - n, format, args);
 
 	if (more > 0)
@@ -107,13 +108,26 @@ void trace_print(enum trace_point point, const char *format, ...)
 	errno = saved_errno;
 }
 
+void message_set_level(unsigned level)
+{
+	if (level)
+		snprintf(prefix, sizeof(prefix), "nestbox (L%u): ", level);
+	else
+		snprintf(prefix, sizeof(prefix), "nestbox: ");
+}
+
+const char *message_prefix(void)
+{
+	return prefix;
+}
+
 void message(const char *format, ...)
 {
 	int saved_errno = errno;
 	va_list args;
 
 	va_start(args, format);
-	vmessage("nestbox: ", format, args);
+	vmessage("", format, args);
 	va_end(args);
 	errno = saved_errno;
 }
@@ -131,7 +145,7 @@ void bug(const char *format, ...)
 			put_line(record->text, strnlen(record->text, RECORD_LEN));
 	}
 	va_start(args, format);
-	vmessage("nestbox: internal error: ", format, args);
+	vmessage("internal error: ", format, args);
 	va_end(args);
 	abort();
 }

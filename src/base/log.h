@@ -27,8 +27,13 @@ static inline bool trace_on(enum trace_point point)
 /* Parses "a,b,c"; on an unknown name returns a pointer to it, else NULL. */
 const char *trace_enable(const char *list);
 void trace_print(enum trace_point point, const char *format, ...) PRINTF(2, 3);
-/* One line on standard error, "nestbox: " before it. Keeps the terminal readable in raw mode. */
+/* One line on standard error, message_prefix() before it. Keeps the terminal readable in raw mode. */
 void message(const char *format, ...) PRINTF(1, 2);
+/* Says before each message how many other nestboxes this one is inside of, where it is in any. Once,
+ * at the start. */
+void message_set_level(unsigned level);
+/* What stands before messages: "nestbox: " or "nestbox (L1): ". */
+const char *message_prefix(void);
 /* A defect of ours: message, trace ring, abort(). Never reachable by a guest. */
 _Noreturn void bug(const char *format, ...) PRINTF(1, 2);
 

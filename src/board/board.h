@@ -35,6 +35,7 @@ struct board_config {
 	struct disk disks[BOARD_DISKS_MAX];
 	const char *disk_paths[BOARD_DISKS_MAX]; /* for messages */
 	unsigned disk_count;
+	unsigned level;  /* nestboxes around this one */
 	bool net;
 	struct net_forward forwards[BOARD_FORWARDS_MAX];
 	unsigned forward_count;

@@ -137,8 +137,8 @@ static int plug_net(struct board *b, char problem[320])
 	const struct board_config *config = b->config;
 	struct virtio_net_options net = { .mac = { 0x52, 0x54, 0x00, 0x12, 0x34, 0x56 } };
 	unsigned failed = config->forward_count;
-	int error = net_user_new(&net.backend, b->host.loop, config->forwards,
-		config->forward_count, &failed);
+	int error = net_user_new(&net.backend, b->host.loop, config->level,
+		config->forwards, config->forward_count, &failed);
 
 	if (error && failed < config->forward_count)
 		snprintf(problem, 320, "--net hostfwd: cannot listen at port %u: %s; give another "

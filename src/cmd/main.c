@@ -4,14 +4,17 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cmd/host.h"
 #include "cmd/options.h"
 #include "cmd/run.h"
+#include "cpu/nesting.h"
 
 static const struct {
 	const char *name, *help;
 	int (*run)(int argc, char **argv);
 } verbs[] = {
 	{ "run", "runs a virtual machine; see nestbox run --help", cmd_run },
+	{ "host", "tells what this host can run, and what it lacks", cmd_host },
 };
 
 static int print_help(FILE *to)
@@ -28,6 +31,7 @@ int main(int argc, char **argv)
 	const char *names[ARRAY_SIZE(verbs) + 3] = { "--help", "--version" };
 	const char *near;
 
+	message_set_level(nesting_here().level);
 	if (argc < 2) {
 		print_help(stderr);
 		return 2;

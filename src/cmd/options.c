@@ -8,8 +8,9 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "cpu/nesting.h"
+#include "machine/escape.h"
 
-#define CPUS_MAX 64
 #define CODE_CACHE_MIN (4 * MIB)
 #define CODE_CACHE_MAX (1 * GIB)
 #define MEMORY_DEFAULT (512 * MIB)
@@ -88,8 +89,9 @@ static int set_cpus(struct run_options *o, const char *value)
 
 	if (value[0] < '0' || value[0] > '9' || *end || n == 0)
 		return fail(o, "--cpus %.100s: is no number of CPUs; give 1", value);
-	if (n > CPUS_MAX)
-		return fail(o, "--cpus %.100s: is too many; give at most %d", value, CPUS_MAX);
+	if (n > MACHINE_CPUS_MAX)
+		return fail(o, "--cpus %.100s: is too many; give at most %d", value,
+			MACHINE_CPUS_MAX);
 	o->board.cpus = n;
 	return 0;
 }
@@ -168,6 +170,9 @@ static int set_net(struct run_options *o, const char *value)
 	if (!word || strcmp(word, "user"))
 		return fail(o, "--net %.100s: is not known; give user, or "
 			"user,hostfwd=tcp:ADDR:PORT-:PORT", value);
+	if (!net_user_is_built())
+		return fail(o, "--net %.100s: this build of nestbox has no network; leave --net "
+			"out, or take one that is not minimal", value);
 	o->board.net = true;
 	while ((word = strtok_r(NULL, ",", &rest))) {
 		if (strncmp(word, "hostfwd=", 8))
@@ -194,6 +199,15 @@ static int set_serial(struct run_options *o, const char *value)
 	    !(!strncmp(value, "unix:", 5) && value[5]))
 		return fail(o, "--serial %.100s: is not known; give stdio, file:PATH or unix:PATH",
 			value);
+	return 0;
+}
+
+static int set_escape(struct run_options *o, const char *value)
+{
+	if (!escape_parse(value, &o->machine.escape))
+		return fail(o, "--escape %.100s: is no key for that; give one such as Ctrl-B or Ctrl-], "
+			"or none", value);
+	o->escape_given = true;
 	return 0;
 }
 
@@ -279,6 +293,8 @@ static const struct option {
 	{ "--rng", "on|off", "virtio entropy source; off by default", set_rng },
 	{ "--serial", "stdio|file:PATH|unix:PATH", "where the serial port leads; stdio by default",
 		set_serial },
+	{ "--escape", "KEY", "key that begins commands on the terminal, such as Ctrl-B, or none",
+		set_escape },
 	{ "--debug-exit", "[PORT]", "a write of V to this port (0xf4) ends the VM with status 2V+1",
 		set_debug_exit },
 	{ "--trace", "LIST", "print trace points, such as svm,mmu", set_trace },
@@ -290,6 +306,9 @@ static const struct option {
 
 void run_options_print_help(void)
 {
+	unsigned level = nesting_here().level;
+	char key[ESCAPE_NAME_LEN];
+
 	printf("Usage: nestbox run --kernel FILE [options]\n\nRuns a virtual machine.\n\n");
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		const struct option *option = &table[i];
@@ -303,9 +322,14 @@ void run_options_print_help(void)
 		else
 			printf("%*s%s\n", 36 - used, "", option->help);
 	}
-	printf("\nWith the serial port on the terminal: Ctrl-A X quits, Ctrl-A H helps, Ctrl-A A sends "
-		"Ctrl-A.\nExit status: 0 guest powered off, 1 other ends, 2 wrong command line, 3 "
-		"triple fault with --no-reboot,\n2V+1 by --debug-exit.\n");
+	if (!net_user_is_built())
+		printf("\nThis build has no network: --net is refused.\n");
+	escape_name(escape_default(level), key);
+	printf("\nWith the serial port on the terminal: %s X quits, %s H helps, %s %c sends %s%s.\n"
+		"Exit status: 0 guest powered off, 1 other ends, 2 wrong command line, 3 "
+		"triple fault with --no-reboot,\n2V+1 by --debug-exit.\n", key, key, key,
+		escape_letter(escape_default(level)), key,
+		level ? " (this is inside another nestbox)" : "");
 }
 
 static int unknown(struct run_options *o, const char *word)
@@ -337,9 +361,9 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 	o->source = (struct boot_source){ .kernel = { .option = "--kernel", .fd = -1 },
 		.initrd = { .option = "--initrd", .fd = -1 }, .append = "", .modules = o->modules };
 	o->board = (struct board_config){ .memory = MEMORY_DEFAULT, .cpus = 1,
-		.source = &o->source };
+		.source = &o->source, .level = nesting_here().level };
 	o->machine = (struct machine_config){ .board = &o->board,
-		.serial = "stdio", .code_cache = CODE_CACHE_DEFAULT };
+		.serial = "stdio", .escape = escape_default(o->board.level), .code_cache = CODE_CACHE_DEFAULT };
 
 	for (int i = 0; i < argc; i++) {
 		const char *word = argv[i];

@@ -19,6 +19,7 @@ struct run_options {
 	char *disk_text[BOARD_DISKS_MAX];
 	bool disk_read_only[BOARD_DISKS_MAX];
 	bool stats, help;
+	bool escape_given;
 	char problem[PROBLEM_LEN]; /* one line: the option, what is wrong, what to do */
 };
 

@@ -3,10 +3,13 @@
 #include "cmd/run.h"
 
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "cmd/options.h"
 #include "cmd/stats.h"
+#include "machine/escape.h"
 
 #define EXIT_OTHER 1
 #define EXIT_USAGE 2
@@ -26,6 +29,20 @@ static int status_of(const struct machine *machine, enum machine_end end)
 	}
 }
 
+/* On one terminal with other nestboxes the user must know which key is whose. */
+static void tell_escape(const struct run_options *options)
+{
+	unsigned level = options->board.level;
+	char key[ESCAPE_NAME_LEN];
+
+	if (!level || options->escape_given || strcmp(options->machine.serial, "stdio") ||
+	    !isatty(STDIN_FILENO))
+		return;
+	escape_name(options->machine.escape, key);
+	message("inside another nestbox; the escape key of this one is %s: %s X quits, %s H helps", key,
+		key, key);
+}
+
 /* From checked options to the end of the VM. */
 static int run(struct run_options *options)
 {
@@ -37,6 +54,7 @@ static int run(struct run_options *options)
 		/* A line that names an option is about the command line */
 		return options->problem[0] == '-' ? EXIT_USAGE : EXIT_OTHER;
 	}
+	tell_escape(options);
 	status = status_of(machine, machine_run(machine));
 	if (options->stats)
 		stats_print(machine);

@@ -15,6 +15,7 @@
 #include <time.h>
 
 #include "cpu/handlers.h"
+#include "cpu/nesting.h"
 #include "cpu/xsave.h"
 
 enum { EAX, EBX, ECX, EDX };
@@ -49,7 +50,7 @@ struct cpuid_table {
 	u32 tsc_khz;
 	unsigned rows;
 	struct cpuid_row row[MAX_ROWS];
-	struct cpuid_group group[3]; /* basic, hypervisor, extended */
+	struct cpuid_group group[4]; /* basic, hypervisor, extended, nestbox's own */
 	struct xsave_layout xsave;
 };
 
@@ -84,6 +85,7 @@ void cpu_cpuid(struct cpu *cpu, u32 leaf, u32 subleaf, u32 out[4])
 	/* SDM2: Intel answers a leaf beyond its last with the last basic one */
 	if (table->intel && leaf > table->group[0].last &&
 	    (leaf < HYPERVISOR || leaf > table->group[1].last) &&
+	    (leaf < NESTING_LEAF || leaf > table->group[3].last) &&
 	    (leaf < EXTENDED || leaf > table->group[2].last))
 		leaf = table->group[0].last;
 	row = find_row(table, leaf, subleaf);
@@ -166,7 +168,8 @@ static struct cpuid_row host_leaf(u32 leaf, u32 subleaf)
 static void add(struct cpuid_table *table, u32 leaf, u32 subleaf, u32 eax, u32 ebx, u32 ecx,
 	u32 edx)
 {
-	struct cpuid_group *group = &table->group[leaf >= EXTENDED ? 2 : leaf >= HYPERVISOR ? 1 : 0];
+	struct cpuid_group *group = &table->group[leaf >= EXTENDED ? 2 : leaf >= NESTING_LEAF ? 3 :
+		leaf >= HYPERVISOR ? 1 : 0];
 	unsigned index = leaf - group->base;
 
 	if (group->first[index] == NO_ROW)
@@ -394,6 +397,15 @@ static void add_hypervisor(struct cpuid_table *table)
 	add(table, HYPERVISOR + 0x10, 0, table->tsc_khz, LAPIC_TIMER_KHZ, 0, 0);
 }
 
+/* By which a nestbox in the guest finds out how deep it is. */
+static void add_nesting(struct cpuid_table *table)
+{
+	u32 level = MIN(nesting_here().level + 1, (u32)NESTING_LEVEL_MAX);
+
+	add(table, NESTING_LEAF, 0, NESTING_LEVEL, NESTING_WORD0, NESTING_WORD1, NESTING_WORD2);
+	add(table, NESTING_LEVEL, 0, 1, level, NESTING_SOFT, 0);
+}
+
 static void add_brand(struct cpuid_table *table)
 {
 	char brand[48] = "nestbox virtual CPU";
@@ -496,7 +508,7 @@ int cpuid_table_new(struct cpuid_table **out, enum nested_vendor nested, unsigne
 	table->intel = nested == NESTED_OFF ? host_is_intel() : nested == NESTED_INTEL;
 	table->tsc_khz = measure_tsc_khz();
 	for (unsigned i = 0; i < ARRAY_SIZE(table->group); i++) {
-		static const u32 base[] = { 0, HYPERVISOR, EXTENDED };
+		static const u32 base[] = { 0, HYPERVISOR, EXTENDED, NESTING_LEAF };
 
 		table->group[i].base = table->group[i].last = base[i];
 		memset(table->group[i].first, NO_ROW, sizeof(table->group[i].first));
@@ -509,6 +521,7 @@ int cpuid_table_new(struct cpuid_table **out, enum nested_vendor nested, unsigne
 	}
 	add_basic(table, cpus);
 	add_hypervisor(table);
+	add_nesting(table);
 	add_extended(table, nested, cpus);
 	*out = table;
 	return 0;

@@ -24,6 +24,7 @@
 
 #define FDS_MAX 1024  /* sockets at one time; the guest cannot make us wait for more */
 #define FD_LIMIT 4096 /* descriptors above it are not waited for */
+#define LEVELS 250    /* networks from 10.0.2.0 on */
 #define NS_PER_MS 1000000ull
 
 struct net_user {
@@ -176,6 +177,11 @@ static const SlirpCb slirp_callbacks = {
 
 /* ---- the backend ---- */
 
+bool net_user_is_built(void)
+{
+	return true;
+}
+
 static void user_send(struct net_backend *backend, const u8 *frame, unsigned len)
 {
 	slirp_input(to_user(backend)->slirp, frame, len);
@@ -206,18 +212,19 @@ static struct in_addr address(u32 host_order)
 	return (struct in_addr){htonl(host_order)};
 }
 
-static int start(struct net_user *user, const struct net_forward *forwards, unsigned count,
-	unsigned *failed)
+static int start(struct net_user *user, unsigned level, const struct net_forward *forwards,
+	unsigned count, unsigned *failed)
 {
+	u32 network = 0x0a000200 + (level % LEVELS << 8);
 	/* The numbers that users know from elsewhere. */
 	SlirpConfig config = {
 		.version = 1,
 		.in_enabled = true,
-		.vnetwork = address(0x0a000200),
+		.vnetwork = address(network),
 		.vnetmask = address(0xffffff00),
-		.vhost = address(0x0a000202),
-		.vnameserver = address(0x0a000203),
-		.vdhcp_start = address(0x0a00020f),
+		.vhost = address(network + 2),
+		.vnameserver = address(network + 3),
+		.vdhcp_start = address(network + 15),
 	};
 	int error;
 
@@ -241,7 +248,7 @@ static int start(struct net_user *user, const struct net_forward *forwards, unsi
 	return error;
 }
 
-int net_user_new(struct net_backend **backend, struct loop *loop,
+int net_user_new(struct net_backend **backend, struct loop *loop, unsigned level,
 	const struct net_forward *forwards, unsigned count, unsigned *failed)
 {
 	struct net_user *user = calloc(1, sizeof(*user));
@@ -260,55 +267,11 @@ int net_user_new(struct net_backend **backend, struct loop *loop,
 		.free = user_free,
 		.checksums_good = true,
 	};
-	error = start(user, forwards, count, failed);
+	error = start(user, level, forwards, count, failed);
 	if (error) {
 		user_free(&user->backend);
 		return error;
 	}
 	*backend = &user->backend;
 	return 0;
-}
-
-/* ---- the command line's words for a forward ---- */
-
-static bool parse_port(u16 *port, const char *text, char end, const char **rest)
-{
-	char *after;
-	unsigned long value;
-
-	if (*text < '0' || *text > '9')
-		return false;
-	value = strtoul(text, &after, 10);
-	if (*after != end || value == 0 || value > 65535)
-		return false;
-	*port = value;
-	*rest = *after ? after + 1 : after;
-	return true;
-}
-
-const char *net_user_parse_forward(struct net_forward *forward, const char *text)
-{
-	const char *colon, *rest;
-	char host[INET_ADDRSTRLEN];
-
-	*forward = (struct net_forward){.host.s_addr = INADDR_ANY};
-	if (strncmp(text, "tcp:", 4))
-		return "only tcp can be forwarded; say tcp:ADDR:PORT-:PORT";
-	text += 4;
-	colon = strchr(text, ':');
-	if (!colon)
-		return "there is no host port; say tcp:ADDR:PORT-:PORT";
-	if (colon - text >= (int)sizeof(host))
-		return "the host address is no IPv4 address";
-	memcpy(host, text, colon - text);
-	host[colon - text] = 0;
-	if (host[0] && inet_pton(AF_INET, host, &forward->host) != 1)
-		return "the host address is no IPv4 address";
-	if (!parse_port(&forward->host_port, colon + 1, '-', &rest))
-		return "the host port is no number from 1 to 65535; say tcp:ADDR:PORT-:PORT";
-	if (*rest != ':')
-		return "the guest port is missing; say tcp:ADDR:PORT-:PORT";
-	if (!parse_port(&forward->guest_port, rest + 1, 0, &rest))
-		return "the guest port is no number from 1 to 65535; say tcp:ADDR:PORT-:PORT";
-	return NULL;
 }

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "cpu/nesting.h"
 #include "kvm/kvm_internal.h"
 
 enum { EAX, EBX, ECX, EDX };
@@ -166,6 +167,19 @@ static void copy_hypervisor(struct kvm_cpuid2 *cpuid, const struct kvm_cpuid2 *s
 	}
 }
 
+/* Our own, as the soft engine's guests have them but for the engine. */
+static void copy_nesting(struct kvm_vm *vm)
+{
+	for (u32 leaf = NESTING_LEAF; leaf <= NESTING_LEVEL && vm->cpuid->nent < ENTRIES; leaf++) {
+		u32 out[4];
+
+		cpu_cpuid(vm->config.cpus[0], leaf, 0, out);
+		vm->cpuid->entries[vm->cpuid->nent++] = (struct kvm_cpuid_entry2){
+			.function = leaf, .eax = out[EAX], .ebx = out[EBX],
+			.ecx = leaf == NESTING_LEVEL ? NESTING_KVM : out[ECX], .edx = out[EDX] };
+	}
+}
+
 int kvm_cpuid_new(struct kvm_vm *vm)
 {
 	struct kvm_cpuid2 *supported = kvm_supported_cpuid(vm->device);
@@ -187,6 +201,7 @@ int kvm_cpuid_new(struct kvm_vm *vm)
 		copy_leaf(vm, supported, leaf);
 	drop_components(vm->cpuid);
 	copy_hypervisor(vm->cpuid, supported);
+	copy_nesting(vm);
 	free(supported);
 
 	width = find(vm->cpuid, EXTENDED + 8, 0);

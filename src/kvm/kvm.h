@@ -8,30 +8,9 @@
 #define KVM_KVM_H
 
 #include "cpu/cpu.h"
+#include "kvm/host.h"
 
 struct kvm_vm;
-
-#define KVM_PROBLEM_LEN 256
-
-/* Why /dev/kvm cannot run a guest here, and what would mend it. */
-enum kvm_lack {
-	KVM_WORKS,
-	KVM_NO_HARDWARE, /* it answers, but the CPU shows neither VT-x nor AMD-V */
-	KVM_REFUSES,
-};
-
-struct kvm_probe {
-	enum kvm_lack lack;
-	char why[KVM_PROBLEM_LEN]; /* in words, where it does not work */
-};
-
-/*
- * Tries /dev/kvm: makes a VM with a vCPU that runs a few instructions, where the CPU has the
- * hardware for it. Takes milliseconds, leaves nothing behind. Any thread, no VM needed.
- */
-void kvm_try(struct kvm_probe *probe);
-/* Whether KVM can give guests a virtualization unit; if not, why says what to change. */
-bool kvm_can_nest(enum nested_vendor vendor, char why[KVM_PROBLEM_LEN]);
 
 struct kvm_config {
 	struct space *memory, *ports;

@@ -3,7 +3,6 @@
  * Whether /dev/kvm really works here. That it is there says little: some kernels offer one on CPUs
  * without VT-x and AMD-V, for guests made for it, and others hang on it.
  */
-#include <cpuid.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -151,45 +150,8 @@ bool kvm_runs_code(int device, char why[KVM_PROBLEM_LEN])
 
 /* ---- the device ---- */
 
-static bool cpu_is_amd(void)
-{
-	u32 eax, ebx, ecx, edx;
-
-	__cpuid(0, eax, ebx, ecx, edx);
-	return ebx == 0x68747541 || ebx == 0x6f677948; /* "Auth", "Hygo" */
-}
-
-/* VMX in leaf 1, SDM2; SVM in leaf 80000001h, APM3 */
-static bool cpu_shows_unit(void)
-{
-	u32 eax, ebx, ecx, edx;
-
-	if (__get_cpuid(1, &eax, &ebx, &ecx, &edx) && (ecx & BIT(5)))
-		return true;
-	return __get_cpuid(0x80000001, &eax, &ebx, &ecx, &edx) && (ecx & BIT(2));
-}
-
-static const char *module_name(void)
-{
-	return cpu_is_amd() ? "kvm_amd" : "kvm_intel";
-}
-
-static bool refuse_open(char why[KVM_PROBLEM_LEN], int error)
-{
-	if (!cpu_shows_unit())
-		return refuse(why, "%s: %s, and the CPU shows neither VT-x nor AMD-V", KVM_DEVICE,
-			strerror(error));
-	if (error == ENOENT || error == ENODEV || error == ENXIO)
-		return refuse(why, "%s: %s; as root: modprobe %s", KVM_DEVICE, strerror(error),
-			module_name());
-	if (error == EACCES || error == EPERM)
-		return refuse(why, "%s: %s; as root: usermod -aG kvm USER, then log in again",
-			KVM_DEVICE, strerror(error));
-	return refuse(why, "%s: %s", KVM_DEVICE, strerror(error));
-}
-
-/* What the engine is made of; all is there since Linux 4.7. */
-static bool has_capabilities(int device, char why[KVM_PROBLEM_LEN])
+/* What the engine is made of; all is there since Linux 4.7. Empty: nothing lacks. */
+static void find_lacking(int device, char lacking[64])
 {
 	static const struct {
 		int number;
@@ -207,70 +169,52 @@ static bool has_capabilities(int device, char why[KVM_PROBLEM_LEN])
 		{ KVM_CAP_SET_IDENTITY_MAP_ADDR, "SET_IDENTITY_MAP_ADDR" },
 	};
 
-	if (kvm_call(device, KVM_GET_API_VERSION, NULL) != KVM_API)
-		return refuse(why, "%s: is not KVM's API version %d", KVM_DEVICE, KVM_API);
-	for (size_t i = 0; i < ARRAY_SIZE(needed); i++)
+	if (kvm_call(device, KVM_GET_API_VERSION, NULL) != KVM_API) {
+		snprintf(lacking, 64, "KVM's API version %d", KVM_API);
+		return;
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(needed) && !lacking[0]; i++)
 		if (kvm_call(device, KVM_CHECK_EXTENSION, (void *)(u64)needed[i].number) <= 0)
-			return refuse(why, "%s: this kernel's has no KVM_CAP_%s", KVM_DEVICE,
-				needed[i].name);
-	return true;
+			snprintf(lacking, 64, "KVM_CAP_%s", needed[i].name);
 }
 
-void kvm_try(struct kvm_probe *probe)
+/* Which units KVM gives to guests: VMX in leaf 1, SDM2; SVM in leaf 80000001h, APM3. */
+static void find_given(int device, struct kvm_host *host)
 {
-	char why[KVM_PROBLEM_LEN];
-	int device = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
+	struct kvm_cpuid2 *cpuid = kvm_supported_cpuid(device);
 
-	*probe = (struct kvm_probe){ .lack = KVM_REFUSES };
-	if (device < 0) {
-		refuse_open(probe->why, errno);
-		return;
-	}
-	if (!has_capabilities(device, probe->why)) {
-		close(device);
-		return;
-	}
-	if (!cpu_shows_unit()) {
-		probe->lack = KVM_NO_HARDWARE;
-		refuse(probe->why, "%s is there, but the CPU shows neither VT-x nor AMD-V, and "
-			"ordinary guests may hang on it", KVM_DEVICE);
-	} else if (kvm_runs_code(device, why)) {
-		probe->lack = KVM_WORKS;
-	} else {
-		refuse(probe->why, "%s: %.200s", KVM_DEVICE, why);
-	}
-	close(device);
-}
-
-/* ---- nesting ---- */
-
-bool kvm_can_nest(enum nested_vendor vendor, char why[KVM_PROBLEM_LEN])
-{
-	bool amd = vendor == NESTED_AMD, given = false;
-	struct kvm_cpuid2 *cpuid;
-	int device;
-
-	if (vendor == NESTED_OFF)
-		return true;
-	if (amd != cpu_is_amd())
-		return refuse(why, "KVM gives guests %s only, since that is this CPU's; give "
-			"--nested-hw-virt %s, or --engine soft", amd ? "VT-x" : "AMD-V",
-			amd ? "intel" : "amd");
-	device = open(KVM_DEVICE, O_RDWR | O_CLOEXEC);
-	if (device < 0)
-		return refuse_open(why, errno);
-	cpuid = kvm_supported_cpuid(device);
-	close(device);
 	for (u32 i = 0; cpuid && i < cpuid->nent; i++) {
 		const struct kvm_cpuid_entry2 *entry = &cpuid->entries[i];
 
-		if (entry->function == (amd ? 0x80000001u : 1u))
-			given = entry->ecx & (amd ? BIT(2) : BIT(5));
+		if (entry->function == 1)
+			host->gives_vmx = entry->ecx & BIT(5);
+		else if (entry->function == 0x80000001)
+			host->gives_svm = entry->ecx & BIT(2);
 	}
 	free(cpuid);
-	if (given)
-		return true;
-	return refuse(why, "KVM on this host gives guests no %s; as root: modprobe -r %s && modprobe "
-		"%s nested=1, or give --engine soft", amd ? "AMD-V" : "VT-x", module_name(),
-		module_name());
+}
+
+void kvm_host_try(struct kvm_host *host)
+{
+	int device = open(KVM_DEVICE, O_RDWR | O_CLOEXEC), cpus;
+
+	host->open_error = device < 0 ? errno : 0;
+	if (device < 0)
+		return;
+	find_lacking(device, host->lacking);
+	cpus = kvm_call(device, KVM_CHECK_EXTENSION, (void *)KVM_CAP_MAX_VCPUS);
+	host->max_cpus = MAX(cpus, 1);
+	find_given(device, host);
+	/* Without hardware it may hang, in the kernel too */
+	if (!host->lacking[0] && host->features & (BIT(HOST_SVM) | BIT(HOST_VMX)))
+		kvm_runs_code(device, host->trial);
+	close(device);
+}
+
+void kvm_try(struct kvm_host *host)
+{
+	struct cpuid_source cpuid = { .read = nesting_read_cpu };
+
+	kvm_host_read(host, "", &cpuid);
+	kvm_host_try(host);
 }

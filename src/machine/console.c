@@ -3,7 +3,7 @@
  * Serial backends. Everything runs with the machine lock. Output is gathered for half a
  * millisecond and written by the loop, so that a vCPU never waits for a terminal; where the reader
  * is slow the buffer fills and the 16550 holds its bytes back. Input that the guest does not read
- * stays where it is, but a terminal is always read, since Ctrl-A X must work with a dead guest.
+ * stays where it is, but a terminal is always read, since its escape must work with a dead guest.
  */
 #include "machine/console.h"
 
@@ -22,10 +22,10 @@
 #include "base/log.h"
 #include "base/loop.h"
 #include "dev/ns16550.h"
+#include "machine/escape.h"
 #include "machine/machine.h"
 #include "machine/terminal.h"
 
-#define ESCAPE 1 /* Ctrl-A */
 #define GATHER_NS 500000
 /* What poll(2) promises to be writable of a blocking pipe without waiting. */
 #define BLOCKING_CHUNK 512
@@ -35,7 +35,7 @@ struct console {
 	struct ns16550 *uart;
 	bool stdio;
 	bool tty;
-	bool escaped;       /* Ctrl-A was typed */
+	struct escape escape; /* of stdio alone */
 	bool own_out;       /* out is a descriptor of ours, not blocking */
 	bool out_blocking;
 	int in, out;        /* -1: none */
@@ -168,34 +168,28 @@ static void room(void *arg)
 
 static void put_help(struct console *c)
 {
-	static const char help[] = "\r\nnestbox: Ctrl-A X quits, Ctrl-A H shows this, Ctrl-A A sends "
-		"Ctrl-A\r\n";
+	char key[ESCAPE_NAME_LEN], help[160];
+	int len;
 
-	output(c, (const u8 *)help, sizeof(help) - 1);
+	escape_name(c->escape.key, key);
+	len = snprintf(help, sizeof(help), "\r\n%s%s X quits, %s H shows this, %s %c sends %s\r\n",
+		message_prefix(), key, key, key, escape_letter(c->escape.key), key);
+	output(c, (const u8 *)help, len);
 }
 
 static void typed(struct console *c, u8 byte)
 {
-	if (c->stdio && !c->escaped && byte == ESCAPE) {
-		c->escaped = true;
+	switch (escape_typed(&c->escape, &byte)) {
+	case ESCAPE_PASS:
+		break;
+	case ESCAPE_SWALLOW:
 		return;
-	}
-	if (c->escaped) {
-		c->escaped = false;
-		switch (byte) {
-		case 'x':
-		case 'X':
-			machine_end(c->machine, END_STOPPED);
-			return;
-		case 'a':
-		case 'A':
-		case ESCAPE:
-			byte = ESCAPE;
-			break;
-		default:
-			put_help(c);
-			return;
-		}
+	case ESCAPE_QUIT:
+		machine_end(c->machine, END_STOPPED);
+		return;
+	case ESCAPE_HELP:
+		put_help(c);
+		return;
 	}
 	/* A full buffer of a terminal: the guest is not listening, the key is lost */
 	if (c->input_len < sizeof(c->input))
@@ -323,7 +317,7 @@ static int open_socket(struct console *c, const char *path, char problem[320])
 	return error;
 }
 
-int console_open(struct console **console, const char *where, char problem[320])
+int console_open(struct console **console, const char *where, u8 escape, char problem[320])
 {
 	struct console *c = calloc(1, sizeof(*c));
 	int error = 0;
@@ -335,6 +329,7 @@ int console_open(struct console **console, const char *where, char problem[320])
 	c->in = c->out = c->listener = -1;
 	if (!strcmp(where, "stdio")) {
 		c->stdio = true;
+		c->escape.key = escape;
 		c->in = STDIN_FILENO;
 		c->tty = isatty(STDIN_FILENO);
 		open_stdout(c);

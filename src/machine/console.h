@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The far end of the serial port: the user's terminal, a file, or a Unix socket. With the terminal
- * Ctrl-A is the escape: X quits, H helps, A sends a Ctrl-A.
+ * there is an escape key, machine/escape.h: X quits, H helps, the key's letter sends the key.
  */
 #ifndef MACHINE_CONSOLE_H
 #define MACHINE_CONSOLE_H
@@ -13,7 +13,7 @@ struct machine;
 struct ns16550;
 
 /* "stdio", "file:PATH" or "unix:PATH". 0, or -errno and problem says in words what is wrong. */
-int console_open(struct console **console, const char *where, char problem[320]);
+int console_open(struct console **console, const char *where, u8 escape, char problem[320]);
 void console_free(struct console *console);
 /* Wires it to a port and the machine's loop. */
 void console_attach(struct console *console, struct machine *machine, struct ns16550 *uart);

@@ -3,6 +3,7 @@
 #ifndef MACHINE_ENGINES_H
 #define MACHINE_ENGINES_H
 
+#include "kvm/host.h"
 #include "machine/machine.h"
 
 struct board_interrupts;
@@ -33,5 +34,27 @@ extern const struct engine_ops soft_engine, kvm_engine;
  */
 const struct engine_ops *engine_choose(const struct machine_config *config,
 	char note[MACHINE_PROBLEM_LEN]);
+
+/* One vendor's virtualization unit for a guest's CPU. Where it is not given: why, and what would
+ * mend that, or empty where nothing is known to. */
+struct nested_offer {
+	bool given;
+	char why[MACHINE_PROBLEM_LEN], repair[KVM_REPAIR_LEN];
+};
+
+/* What an engine can give a machine on this host. */
+struct engine_offer {
+	const char *name;
+	bool works;
+	char why[MACHINE_PROBLEM_LEN], repair[KVM_REPAIR_LEN]; /* where it does not */
+	char slow[KVM_PROBLEM_LEN], slow_repair[KVM_REPAIR_LEN]; /* works, but; or empty */
+	struct nested_offer nested[2]; /* AMD-V, VT-x */
+	unsigned cpus; /* at most */
+	u64 memory; /* bytes that the host can back now; UINT64_MAX: it does not say */
+};
+
+#define ENGINE_OFFERS 2 /* soft, kvm */
+/* Of a host that was read and tried. Milliseconds; leaves nothing behind. */
+void engine_offers(struct engine_offer offers[ENGINE_OFFERS], const struct kvm_host *host);
 
 #endif

@@ -302,7 +302,7 @@ static int make(struct machine *machine, const struct machine_config *config,
 	error = error ? error : watch_signals(machine);
 	/* Last: it may create a file, which shall not be where something else is wrong */
 	if (!error)
-		error = console_open(&machine->console, config->serial, problem);
+		error = console_open(&machine->console, config->serial, config->escape, problem);
 	if (!error)
 		console_attach(machine->console, machine, &machine->board->com1);
 	/* Not before all is made: what is wrong stands alone */

@@ -55,11 +55,13 @@ struct machine_config {
 	enum engine_choice engine;
 	enum nested_vendor nested;
 	const char *serial; /* where the serial port leads, see machine/console.h */
+	u8 escape;          /* the terminal's, see machine/escape.h */
 	u64 code_cache; /* bytes */
 	bool no_reboot;
 };
 
 #define MACHINE_PROBLEM_LEN 320
+#define MACHINE_CPUS_MAX 64
 /*
  * Makes a machine with its board, its CPU and its engine, image loaded. The calling thread becomes
  * the one of the loop. 0 or -errno, and problem is one line for the user.

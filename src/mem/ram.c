@@ -33,13 +33,13 @@ static u64 number_in_file(const char *path, const char *key)
 	return found;
 }
 
-/* What this host could give at most; UINT64_MAX where it does not say. */
-static u64 host_memory(void)
+u64 ram_host_limit(void)
 {
 	u64 available = number_in_file("/proc/meminfo", "MemAvailable:");
 	u64 swap = number_in_file("/proc/meminfo", "SwapFree:");
-	/* A container's own limit; the file reads "max" where there is none. */
-	u64 limit = number_in_file("/sys/fs/cgroup/memory.max", "");
+	/* A container's own limit, by version 2 and 1; "max" or a huge number where there is none. */
+	u64 limit = MIN(number_in_file("/sys/fs/cgroup/memory.max", ""),
+		number_in_file("/sys/fs/cgroup/memory/memory.limit_in_bytes", ""));
 
 	if (available == UINT64_MAX)
 		return limit;
@@ -60,7 +60,7 @@ int ram_new(struct ram *ram, u64 size)
 	*ram = (struct ram){ .fd = -1 };
 	if (!size || size % PAGE_SIZE || size > INT64_MAX)
 		return -EINVAL;
-	if (size > host_memory())
+	if (size > ram_host_limit())
 		return -ENOMEM;
 	ram->fd = memfd_create("nestbox-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (ram->fd < 0)

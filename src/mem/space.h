@@ -45,6 +45,8 @@ void space_free(struct space *space);
 
 /* RAM of the host allocated as a memfd; -errno when the host cannot back it. */
 int ram_new(struct ram *ram, u64 size);
+/* What this host could give at most now, in bytes; UINT64_MAX where it does not say. */
+u64 ram_host_limit(void);
 void ram_free(struct ram *ram);
 
 /* Ranges are added while the machine is built or by a device that moves its BAR (machine lock

@@ -63,6 +63,16 @@ void engine_free(struct engine *engine)
 	free(engine);
 }
 
+int engine_check(void)
+{
+	struct code_cache cache = { 0 };
+	int error = cache_new(&cache, 4 * MIB, 1);
+
+	if (!error)
+		cache_free(&cache);
+	return error;
+}
+
 void engine_flush(struct engine *engine)
 {
 	struct ram *ram = space_ram(engine->cpu->memory);

@@ -8,6 +8,8 @@
 /* code_cache: bytes. 0 or -errno. Installs the process's fault handlers once. */
 int engine_new(struct engine **engine, struct cpu *cpu, u64 code_cache);
 void engine_free(struct engine *engine);
+/* Whether the host gives memory for translated code: 0 or -errno. Any thread, no engine needed. */
+int engine_check(void);
 /*
  * Runs the vCPU on this thread until machine->end is set or a reset was asked for. Sleeps in
  * machine_wait() while the CPU is halted.

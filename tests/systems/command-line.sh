@@ -66,6 +66,8 @@ wrong --rng on run --kernel "$guest" --rng maybe
 wrong --serial stdio run --kernel "$guest" --serial tty
 wrong --serial . run --kernel "$guest" --serial "file:$dir/directory"
 wrong --serial . run --kernel "$guest" --serial "unix:$dir/absent/socket"
+wrong --escape Ctrl-B run --kernel "$guest" --escape Enter
+wrong --escape Ctrl-B run --kernel "$guest" --escape Ctrl-M
 wrong --debug-exit port run --kernel "$guest" --debug-exit=hello
 wrong --debug-exit port run --kernel "$guest" --debug-exit=0x12345
 wrong --trace svm run --kernel "$guest" --trace everything
@@ -89,7 +91,7 @@ fi
 "$nestbox" run --help >"$dir/help"
 tr -d '\\' <"$root/docs/nestbox.1" >"$dir/man"
 for option in kernel initrd append module memory cpus nested-hw-virt engine disk net rng serial \
-	debug-exit trace no-reboot stats code-cache; do
+	escape debug-exit trace no-reboot stats code-cache; do
 	grep -q -- "--$option" "$dir/help" || fail "--$option is not in --help"
 	grep -q -- "--$option" "$dir/man" || fail "--$option is not in the man page"
 done

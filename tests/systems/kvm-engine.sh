@@ -68,9 +68,9 @@ for letter in t h s; do
 	expect "L1: $letter: runs"
 	expect "L1: $letter: stopped with status 1"
 done
-expect 'nested-hw-virt: KVM gives guests AMD-V only'
+expect '^nestbox \(L1\): --nested-hw-virt: KVM gives guests AMD-V only'
 expect 'L1: vendor: status 2'
-expect 'nestbox: engine kvm: /dev/kvm works'
+expect '^nestbox \(L1\): engine kvm: /dev/kvm works'
 expect 'L1: auto: status 85'
 expect 'L2: boot 0, (tsc|kvm-clock)'
 expect 'L2: boot 1, (tsc|kvm-clock)' "no L2 came up after the reset"
@@ -79,7 +79,7 @@ expect 'L2: slept [34]'
 expect 'L1: linux: status 0'
 expect 'engine kvm: /dev/kvm: .*as root: modprobe kvm_amd'
 expect 'L1: gone: status 2'
-expect 'nestbox: engine soft: /dev/kvm: '
+expect '^nestbox \(L1\): engine soft: /dev/kvm: '
 expect 'L1: gone-auto: status 85'
 expect_status 0 "L1 powered off"
 pass "ends, resets, refusals and a Linux guest on KVM inside the soft engine's L1"

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 
 #include "cpu/cpu.h"
+#include "cpu/nesting.h"
 #include "cpu/xsave.h"
 
 enum { EAX, EBX, ECX, EDX };
@@ -266,6 +267,79 @@ static int set_up(void **state)
 	return 0;
 }
 
+static void read_guest(void *arg, u32 leaf, u32 subleaf, u32 out[4])
+{
+	cpu_cpuid(arg, leaf, subleaf, out);
+}
+
+/* A nestbox in the guest finds that it is one level deeper than this process. */
+static void test_nesting(void **state)
+{
+	struct rig *rig = *state;
+	struct cpuid_source source = { .read = read_guest, .arg = &rig->cpu };
+
+	for (enum nested_vendor nested = NESTED_OFF; nested <= NESTED_INTEL; nested++) {
+		struct nesting found;
+		u32 out[4];
+
+		make_table(rig, nested, 1);
+		found = nesting_find(&source);
+		assert_int_equal(found.level, nesting_here().level + 1);
+		assert_int_equal(found.engine, NESTING_SOFT);
+		/* KVM's leaves are still what a guest looks at first */
+		cpu_cpuid(&rig->cpu, 0x40000000, 0, out);
+		assert_memory_equal(&out[EBX], "KVMKVMKVM\0\0\0", 12);
+		assert_int_equal(out[EAX], 0x40000010);
+	}
+}
+
+/* A CPU of the test's own: leaf 1, and the two leaves of nestbox. */
+static void read_fake(void *arg, u32 leaf, u32 subleaf, u32 out[4])
+{
+	const u32 *words = arg;
+
+	memset(out, 0, 4 * sizeof(u32));
+	if (leaf == 1) {
+		out[ECX] = words[0];
+	} else if (leaf == NESTING_LEAF) {
+		memcpy(out, words + 1, 4 * sizeof(u32));
+	} else if (leaf == NESTING_LEVEL) {
+		out[EBX] = words[5];
+		out[ECX] = words[6];
+	} else {
+		fail();
+	}
+}
+
+static void test_nesting_of_others(void **state)
+{
+	u32 words[] = { BIT(31), NESTING_LEVEL, NESTING_WORD0, NESTING_WORD1, NESTING_WORD2, 3,
+		NESTING_KVM };
+	struct cpuid_source source = { .read = read_fake, .arg = words };
+
+	assert_memory_equal(&words[2], "nestbox VMM", 12);
+	assert_int_equal(nesting_find(&source).level, 3);
+	assert_int_equal(nesting_find(&source).engine, NESTING_KVM);
+	/* numbers that no nestbox gives */
+	words[5] = 0;
+	assert_int_equal(nesting_find(&source).level, 1);
+	words[5] = UINT32_MAX;
+	assert_int_equal(nesting_find(&source).level, NESTING_LEVEL_MAX);
+	words[6] = 9;
+	assert_int_equal(nesting_find(&source).engine, NESTING_SOFT);
+	/* each word of the name counts, and so does the last leaf */
+	for (unsigned i = 1; i <= 4; i++) {
+		words[i] -= 1;
+		assert_int_equal(nesting_find(&source).level, 0);
+		assert_int_equal(nesting_find(&source).engine, NESTING_NONE);
+		words[i] += 1;
+	}
+	assert_int_equal(nesting_find(&source).level, NESTING_LEVEL_MAX);
+	/* no hypervisor: what stands in those leaves is another's */
+	words[0] = MASK(30, 0);
+	assert_int_equal(nesting_find(&source).level, 0);
+}
+
 static int tear_down(void **state)
 {
 	struct rig *rig = *state;
@@ -287,6 +361,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_tsc_frequency, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_paravirtual_clock, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_msr_values, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_nesting, set_up, tear_down),
+		cmocka_unit_test(test_nesting_of_others),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -63,6 +63,10 @@ static int capture(void (*run)(void), char *text, size_t size)
 static void say(void)
 {
 	message("%s: %d", "a file", 5);
+	message_set_level(2);
+	message("inside");
+	message_set_level(0);
+	message("outside");
 	trace_print(TRACE_io, "not seen");
 	trace_enable("io");
 	trace_print(TRACE_io, "seen %d", 1);
@@ -73,7 +77,7 @@ static void test_message(void **state)
 	char text[4096];
 
 	assert_int_equal(capture(say, text, sizeof(text)), 0);
-	assert_string_equal(text, "nestbox: a file: 5\nio: seen 1\n");
+	assert_string_equal(text, "nestbox: a file: 5\nnestbox (L2): inside\nnestbox: outside\nio: seen 1\n");
 }
 
 static void say_much(void)

@@ -78,14 +78,20 @@ static int listening(u16 *port)
 	return fd;
 }
 
-static void start(struct state *s, const struct net_forward *list, unsigned count)
+static void start_at(struct state *s, unsigned level, const struct net_forward *list, unsigned count)
 {
 	unsigned failed;
 
 	rig_start(&s->rig);
-	assert_int_equal(net_user_new(&s->backend, s->rig.loop, list, count, &failed), 0);
+	assert_int_equal(net_user_new(&s->backend, s->rig.loop, level, list, count, &failed),
+		0);
 	s->backend->deliver = received;
 	s->backend->card = s;
+}
+
+static void start(struct state *s, const struct net_forward *list, unsigned count)
+{
+	start_at(s, 0, list, count);
 }
 
 static void stop(struct state *s)
@@ -107,7 +113,7 @@ static u16 sum16(const u8 *bytes, unsigned len)
 	return ~sum;
 }
 
-static void dhcp(void **opaque)
+static void dhcp_at(unsigned level, const char *address)
 {
 	struct state s = {.wanted_protocol = 17};
 	static const u8 ip[] = {0x45, 0, 1, 0x10, 0, 1, 0, 0, 64, 17, 0, 0, 0, 0, 0, 0, 255, 255,
@@ -116,7 +122,7 @@ static void dhcp(void **opaque)
 	u8 frame[14 + 272] = {0};
 	u16 sum;
 
-	start(&s, NULL, 0);
+	start_at(&s, level, NULL, 0);
 	memset(frame, 0xff, 6);
 	memcpy(frame + 6, guest_mac, 6);
 	frame[12] = 8;
@@ -134,8 +140,22 @@ static void dhcp(void **opaque)
 	assert_true(rig_run(&s.rig, has_frame, &s));
 	assert_int_equal(s.frame[42], 2);     /* BOOTREPLY */
 	assert_memory_equal(s.frame + 46, "xid!", 4);
-	assert_memory_equal(s.frame + 42 + 16, "\x0a\x00\x02\x0f", 4);
+	assert_memory_equal(s.frame + 42 + 16, address, 4);
 	stop(&s);
+}
+
+static void dhcp(void **opaque)
+{
+	dhcp_at(0, "\x0a\x00\x02\x0f");
+}
+
+/* Another network inside another nestbox, however many there are. */
+static void dhcp_inside(void **opaque)
+{
+	dhcp_at(1, "\x0a\x00\x03\x0f");
+	dhcp_at(2, "\x0a\x00\x04\x0f");
+	dhcp_at(249, "\x0a\x00\xfb\x0f");
+	dhcp_at(250, "\x0a\x00\x02\x0f");
 }
 
 /* Who connects to the forward makes the network ask for the guest. */
@@ -183,10 +203,10 @@ static void port_in_use(void **opaque)
 
 	close(fd);
 	rig_start(&s.rig);
-	assert_int_equal(net_user_new(&s.backend, s.rig.loop, list, 2, &failed), -EADDRINUSE);
+	assert_int_equal(net_user_new(&s.backend, s.rig.loop, 0, list, 2, &failed), -EADDRINUSE);
 	assert_int_equal(failed, 1);
 	close(busy);
-	assert_int_equal(net_user_new(&s.backend, s.rig.loop, list, 2, &failed), 0);
+	assert_int_equal(net_user_new(&s.backend, s.rig.loop, 0, list, 2, &failed), 0);
 	stop(&s);
 }
 
@@ -194,7 +214,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(forwards),
-		cmocka_unit_test(dhcp),
+		cmocka_unit_test(dhcp), cmocka_unit_test(dhcp_inside),
 		cmocka_unit_test(forward_reaches_the_guest),
 		cmocka_unit_test(port_in_use),
 	};

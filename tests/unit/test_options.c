@@ -9,6 +9,8 @@
 #include <cmocka.h>
 
 #include "cmd/options.h"
+#include "cpu/nesting.h"
+#include "machine/escape.h"
 
 static void sizes(void **state)
 {
@@ -115,6 +117,8 @@ static void values(void **state)
 	accepted("--serial", "stdio");
 	accepted("--serial", "file:/tmp/x");
 	accepted("--serial", "unix:/tmp/x");
+	accepted("--escape", "Ctrl-B");
+	accepted("--escape", "none");
 	accepted("--trace", "svm");
 	accepted("--code-cache", "64M");
 
@@ -136,6 +140,9 @@ static void values(void **state)
 	refused("--rng", "maybe");
 	refused("--serial", "file:");
 	refused("--serial", "pty");
+	refused("--escape", "b");
+	refused("--escape", "Ctrl-X");
+	refused("--escape", NULL);
 	refused("--trace", "svm,nothing");
 	refused("--code-cache", "1K");
 	refused("--code-cache", "1T");
@@ -150,7 +157,7 @@ static void contents(void **state)
 {
 	char *argv[] = { "--kernel", "k", "--module", "m1,one=1 two", "--module", "m2", "--memory",
 		"4G", "--disk", "a,b,readonly", "--disk", "c,d", "--debug-exit=0x501", "--no-reboot",
-		"--stats", "--append=x=y" };
+		"--stats", "--append=x=y", "--escape", "^]" };
 	struct run_options *o = malloc(sizeof(*o));
 
 	assert_int_equal(run_options_parse(o, ARRAY_SIZE(argv), argv), 0);
@@ -170,6 +177,8 @@ static void contents(void **state)
 	assert_int_equal(o->board.debug_exit_port, 0x501);
 	assert_true(o->machine.no_reboot);
 	assert_true(o->stats);
+	assert_int_equal(o->machine.escape, 0x1d);
+	assert_true(o->escape_given);
 	drop(o);
 }
 
@@ -184,6 +193,9 @@ static void defaults(void **state)
 	assert_int_equal(o->machine.nested, NESTED_OFF);
 	assert_int_equal(o->machine.code_cache, 128 * MIB);
 	assert_string_equal(o->machine.serial, "stdio");
+	assert_int_equal(o->board.level, nesting_here().level);
+	assert_int_equal(o->machine.escape, escape_default(nesting_here().level));
+	assert_false(o->escape_given);
 	assert_false(o->board.net || o->board.rng || o->board.debug_exit);
 	/* Without a kernel there is nothing to run */
 	assert_int_equal(run_options_check(o), -1);
