@@ -104,17 +104,16 @@ hear() {
 		rows+=("$row")
 		begun[$row]=$EPOCHREALTIME
 		;;
-	"nestbox: engine "*)
-		engine[$row]="nestbox, ${line#nestbox: engine }"
-		engine[$row]=${engine[$row]%%:*}
-		passed && echo "its nestbox says: ${line#nestbox: }"
+	"nestbox (L"*"): engine "*)
+		engine[$row]=${line#*: engine } engine[$row]="nestbox, ${engine[$row]%%:*}"
+		passed && echo "its nestbox says: ${line#*: }"
 		;;
 	L[1-9]": L"[2-9]" ended with status "*)
 		ended[$row]=${line##* }
 		passed && echo "$level sees it end with status ${line##* }"
 		if [ "$row" = L2q ]; then row=L1; else row=$level; fi
 		;;
-	L[1-9]": off") passed && echo "$level powers off" ;;
+	L[1-9]": off") passed && echo "${level%q} powers off" ;;
 	*"reboot: Power down"*) ;;
 	*) printf '%s          %s%s\n' "$dim" "$line" "$plain" ;;
 	esac
