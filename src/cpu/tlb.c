@@ -149,11 +149,22 @@ static void keep_global(struct cpu *cpu, struct context *context)
 	cpu->stats.flushes++;
 }
 
+/* What was not current since it was last flushed has nothing to lose. */
 static void flush_context(struct cpu *cpu, struct context *context)
 {
+	if (context->empty)
+		return;
 	clear_tlb(context);
 	clear_jumps(context);
+	context->empty = context != cpu->context;
 	cpu->stats.flushes++;
+}
+
+static void make_current(struct cpu *cpu, struct context *context)
+{
+	context->used = pool_of(cpu)->clock;
+	context->empty = false;
+	cpu->context = context;
 }
 
 /* Maps the vCPU's pages at the head of every block; the rest of a block is private memory. */
@@ -300,8 +311,7 @@ void tlb_select(struct cpu *cpu)
 		struct context *context = last->peer[privilege];
 
 		if (is_context(context, cpu->nested_asid, pcid, privilege)) {
-			context->used = pool->clock;
-			cpu->context = context;
+			make_current(cpu, context);
 			return;
 		}
 	}
@@ -309,10 +319,9 @@ void tlb_select(struct cpu *cpu)
 		struct context *context = &pool->contexts[i];
 
 		if (is_context(context, cpu->nested_asid, pcid, privilege)) {
-			context->used = pool->clock;
 			if (last)
 				last->peer[privilege] = context;
-			cpu->context = context;
+			make_current(cpu, context);
 			return;
 		}
 		if (!context->live || (oldest->live && context->used < oldest->used))
@@ -331,8 +340,7 @@ void tlb_select(struct cpu *cpu)
 	oldest->asid = cpu->nested_asid;
 	oldest->pcid = pcid;
 	oldest->privilege = privilege;
-	oldest->used = pool->clock;
-	cpu->context = oldest;
+	make_current(cpu, oldest);
 }
 
 void tlb_flush_all(struct cpu *cpu)

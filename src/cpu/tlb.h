@@ -60,6 +60,7 @@ struct context {
 	u32 pcid;
 	enum privilege privilege;
 	bool live;
+	bool empty;   /* flushed, and not current since */
 	u64 used;     /* for replacement */
 	struct context *peer[PRIV_COUNT]; /* where this address space's others were last */
 	u64 large_base, large_mask; /* a range that covers every large page cached here */
