@@ -2,7 +2,7 @@
 /*
  * A small load in eight parts that every level runs: integers, memory, hashing, floating point,
  * system calls, forks, page faults, a pipe between two processes. Prints seconds for each, and
- * their sum. The argument names the level in what is printed.
+ * their sum. The first argument names the level in what is printed; others name the parts to run.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
@@ -165,6 +165,14 @@ static void pipes(void)
 	waitpid(pid, NULL, 0);
 }
 
+static int wanted(int argc, char **argv, const char *part)
+{
+	for (int i = 2; i < argc; i++)
+		if (!strcmp(argv[i], part))
+			return 1;
+	return argc <= 2;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
@@ -186,6 +194,8 @@ int main(int argc, char **argv)
 	for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
 		double start = now(), took;
 
+		if (!wanted(argc, argv, parts[i].name))
+			continue;
 		parts[i].run();
 		took = now() - start;
 		total += took;

@@ -43,11 +43,12 @@ made() { fingerprint "${@:2}" >"$1.from"; }
 
 fingerprint() { cat "$@" | sha256sum; }
 
-# Puts a program and the shared libraries that it needs below a directory, at their own paths.
+# Puts a program and the shared libraries that it needs below a directory, at their own paths, or
+# the program at another: copy_program DIRECTORY PROGRAM [PATH].
 copy_program() {
 	local to=$1 program=$2 lib
-	install -D "$program" "$to$program"
-	ldd "$program" 2>/dev/null | grep -o '/[^ ]*' | while read -r lib; do
+	install -D "$program" "$to${3:-$program}"
+	{ ldd "$program" 2>/dev/null || true; } | sed -n 's,^[^/]*\(/[^ ]*\).*,\1,p' | while read -r lib; do
 		[ -e "$to$lib" ] || install -D "$lib" "$to$lib"
 	done
 }

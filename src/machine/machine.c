@@ -322,7 +322,6 @@ int machine_new(struct machine **result, const struct machine_config *config,
 	if (!machine)
 		return -ENOMEM;
 	machine->signal_fd = -1;
-	machine->ram.fd = -1;
 	pthread_mutex_init(&machine->lock, NULL);
 	pthread_cond_init(&machine->reset_done, NULL);
 	error = make(machine, config, problem);
@@ -382,8 +381,7 @@ void machine_free(struct machine *machine)
 		space_free(machine->memory);
 	if (machine->ports)
 		space_free(machine->ports);
-	if (machine->ram.fd >= 0)
-		ram_free(&machine->ram);
+	ram_free(&machine->ram);
 	if (machine->loop)
 		loop_free(machine->loop);
 	pthread_cond_destroy(&machine->reset_done);

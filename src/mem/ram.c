@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The guest's RAM: one memfd, mapped once, whose pages the host gives when they are first
- * touched. A size the host cannot back is refused here rather than by the OOM killer later.
+ * The guest's RAM: anonymous memory, whose pages the host gives when they are first touched, large
+ * ones where it can. A size the host cannot back is refused here rather than by the OOM killer
+ * later.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #include "mem/space.h"
 
@@ -49,36 +48,42 @@ u64 ram_host_limit(void)
 	return MIN(available, limit);
 }
 
+#define HUGE_PAGE (2 * MIB)
+
 /*
- * -EINVAL: not a number of pages; -ENOMEM: the host has not got that much; or what memfd_create,
- * ftruncate and mmap say.
+ * At a multiple of 2 MiB, as the guest sees it too: only then can a large page of the host be one
+ * of the second stage, which spares a nested guest 511 of 512 faults. NULL: errno.
  */
+static u8 *map_aligned(u64 size)
+{
+	u8 *area = mmap(NULL, size + HUGE_PAGE, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	u8 *start;
+
+	if (area == MAP_FAILED)
+		return NULL;
+	start = (u8 *)(((u64)area + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+	if (start > area)
+		munmap(area, start - area);
+	munmap(start + size, area + HUGE_PAGE - start);
+	return start;
+}
+
+/* -EINVAL: not a number of pages; -ENOMEM: the host has not got that much; or what mmap says. */
 int ram_new(struct ram *ram, u64 size)
 {
 	int error;
 
-	*ram = (struct ram){ .fd = -1 };
-	if (!size || size % PAGE_SIZE || size > INT64_MAX)
+	*ram = (struct ram){ 0 };
+	if (!size || size % PAGE_SIZE || size > INT64_MAX - HUGE_PAGE)
 		return -EINVAL;
 	if (size > ram_host_limit())
 		return -ENOMEM;
-	ram->fd = memfd_create("nestbox-ram", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (ram->fd < 0)
+	ram->host = map_aligned(size);
+	if (!ram->host)
 		goto fail;
-	if (ftruncate(ram->fd, size) < 0)
-		goto fail;
-	/* Nobody who gets this descriptor can make an access of ours a SIGBUS. */
-	if (fcntl(ram->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0)
-		goto fail;
-	ram->host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE,
-		ram->fd, 0);
-	if (ram->host == MAP_FAILED) {
-		ram->host = NULL;
-		goto fail;
-	}
 	ram->size = size;
-	/* Only takes effect where the host's administrator lets shared memory have huge pages. */
-	madvise(ram->host, size, MADV_HUGEPAGE);
+	madvise(ram->host, size, MADV_HUGEPAGE); /* without them it works too */
 	/* A core dump is for our own state; a guest's secrets stay out of it. */
 	madvise(ram->host, size, MADV_DONTDUMP);
 	ram->page_flags = mmap(NULL, size / PAGE_SIZE, PROT_READ | PROT_WRITE,
@@ -100,7 +105,5 @@ void ram_free(struct ram *ram)
 		munmap(ram->page_flags, ram->size / PAGE_SIZE);
 	if (ram->host)
 		munmap(ram->host, ram->size);
-	if (ram->fd >= 0)
-		close(ram->fd);
-	*ram = (struct ram){ .fd = -1 };
+	*ram = (struct ram){ 0 };
 }

@@ -26,7 +26,6 @@ struct io_ops {
  * guest-physical address where RAM lies on both sides of the PCI hole.
  */
 struct ram {
-	int fd;
 	u8 *host;
 	u64 size;
 	u8 *page_flags; /* size / PAGE_SIZE of them */
@@ -43,7 +42,8 @@ struct space;
 struct space *space_new(const char *name);
 void space_free(struct space *space);
 
-/* RAM of the host allocated as a memfd; -errno when the host cannot back it. */
+/* Memory of the host, zeroed; -errno when the host cannot back it. ram_free() of a zeroed one is
+ * allowed. */
 int ram_new(struct ram *ram, u64 size);
 /* What this host could give at most now, in bytes; UINT64_MAX where it does not say. */
 u64 ram_host_limit(void);

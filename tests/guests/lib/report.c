@@ -133,26 +133,55 @@ void guest_skip(const char *name)
 	guest_print("skip %s\n", name);
 }
 
-/* The boot loader's command line: Multiboot Specification 0.6.96, 3.3. */
-bool guest_option(const char *word)
+/* The boot loader's command line: Multiboot Specification 0.6.96, 3.3. "" where there is none. */
+static const char *command_line(void)
 {
 	extern u32 guest_boot_magic, guest_boot_info;
 	const u32 *info = (const u32 *)(uintptr_t)guest_boot_info;
-	size_t len = strlen(word);
-	const char *text;
 
 	if (guest_boot_magic != 0x2badb002 || !(info[0] & 4))
-		return false;
-	text = (const char *)(uintptr_t)info[4];
+		return "";
+	return (const char *)(uintptr_t)info[4];
+}
+
+/* What follows `start` in the word of the command line that begins with it; NULL: none does. */
+static const char *find_word(const char *start)
+{
+	const char *text = command_line();
+	size_t len = strlen(start);
+
 	while (*text) {
-		const char *end = text;
-		while (*end && *end != ' ')
-			end++;
-		if ((size_t)(end - text) == len && !memcmp(text, word, len))
-			return true;
-		text = *end ? end + 1 : end;
+		size_t here = 0;
+
+		while (here < len && text[here] == start[here])
+			here++;
+		if (here == len)
+			return text + len;
+		while (*text && *text != ' ')
+			text++;
+		while (*text == ' ')
+			text++;
 	}
-	return false;
+	return NULL;
+}
+
+bool guest_option(const char *word)
+{
+	const char *end = find_word(word);
+
+	return end && (!*end || *end == ' ');
+}
+
+u64 guest_option_number(const char *name, u64 otherwise)
+{
+	const char *text = find_word(name);
+	u64 number = 0;
+
+	if (!text || *text++ != '=' || *text < '0' || *text > '9')
+		return otherwise;
+	for (; *text >= '0' && *text <= '9'; text++)
+		number = number * 10 + (u64)(*text - '0');
+	return number;
 }
 
 bool guest_tcg_wrong(const char *name)

@@ -37,6 +37,8 @@ bool guest_check_equal(u64 got, u64 want, const char *file, int line, const char
 void guest_skip(const char *name);
 /* True when the command line has this word. */
 bool guest_option(const char *word);
+/* N where the command line has a word "name=N", in decimal digits. */
+u64 guest_option_number(const char *name, u64 otherwise);
 /*
  * For a check where QEMU's TCG is known to be wrong: true when the command line says that it is
  * the one that runs ("tcg"), and then it prints that the check is left out.
