@@ -134,7 +134,7 @@ int exec_BOUND(struct cpu *cpu, const struct insn *insn)
 
 	if (cpu_long64(cpu))
 		return cpu_fault(cpu, VEC_UD);
-	if (cpu_read_seg(cpu, insn->seg, cpu_effective_address(cpu, insn), image, 2 * size))
+	if (cpu_read_words(cpu, insn->seg, cpu_effective_address(cpu, insn), image, 2 * size, size))
 		return OUTCOME_FAULT;
 	index = sign_extend(cpu->gpr[insn->reg], size);
 	low = sign_extend(image[0], size);

@@ -97,6 +97,8 @@ void cpu_mode_update(struct cpu *cpu)
 
 	if (cpu->cpl == 3) {
 		mode |= MODE_USER;
+		if ((cpu->cr0 & CR0_AM) && (cpu->rflags_system & RFLAGS_AC))
+			mode |= MODE_ALIGN;
 		privilege = PRIV_USER;
 	} else if ((cpu->cr4 & CR4_SMAP) && !(cpu->rflags_system & RFLAGS_AC)) {
 		privilege = PRIV_SUPERVISOR;
