@@ -296,6 +296,19 @@ static void page_faults(void)
 	check_equal(*(u32 *)(page + PAGE - 4), 0, "nothing was stored");
 }
 
+/* Fetched whole before it is looked at: more than 15 bytes are #GP whatever else is wrong, 8.2.14. */
+static void lengths(void)
+{
+	check_equal(guest_try(".fill 14, 1, 0x66; nop"), NO_TRAP, "15 bytes");
+	check_equal(guest_try(".fill 15, 1, 0x66; nop"), VEC_GP, "16 bytes");
+	check_equal(guest_last.error, 0, "their error code");
+	check_equal(guest_try(".fill 12, 1, 0x66; .byte 0xf0, 0x89, 0xc0"), VEC_UD, "15 bytes, LOCK");
+	check_equal(guest_try(".fill 12, 1, 0x66; .byte 0xf0, 0xf0, 0x89, 0xc0"), VEC_GP, "16 bytes, LOCK");
+	check_equal(guest_try(".fill 11, 1, 0x66; .byte 0xf0, 0x0f, 0xc4, 0x45, 0x4c, 0x66"), VEC_GP,
+		"17 bytes, LOCK");
+	check_equal(guest_try(".byte 0xf0, 0x89, 0xc0"), VEC_UD, "LOCK without memory");
+}
+
 /*
  * #AC, 8.2.18: at CPL 3 with CR0.AM and RFLAGS.AC. RDI is the address, RBX the way back, RSP is put
  * right there.
@@ -410,5 +423,6 @@ void guest_main(void)
 	ist();
 	double_fault();
 	page_faults();
+	lengths();
 	alignment();
 }
