@@ -23,6 +23,7 @@
 #include "dev/reset_ports.h"
 
 struct cpu;
+struct virtio_console;
 
 #define BOARD_DISKS_MAX 16
 #define BOARD_FORWARDS_MAX 32
@@ -39,6 +40,7 @@ struct board_config {
 	struct net_forward forwards[BOARD_FORWARDS_MAX];
 	unsigned forward_count;
 	bool rng;
+	bool console; /* a virtio console */
 	bool debug_exit;
 	u16 debug_exit_port;
 };
@@ -86,6 +88,7 @@ struct board {
 	struct reset_ports reset_ports;
 	struct debug_exit debug_exit;
 	struct pci_bus *pci;
+	struct virtio_console *console; /* NULL: there is none */
 	bool pci_wires[4];
 	struct {
 		const struct device_class *class;

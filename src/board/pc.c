@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "dev/virtio_blk.h"
+#include "dev/virtio_console.h"
 #include "dev/virtio_net.h"
 #include "dev/virtio_rng.h"
 
@@ -25,7 +26,7 @@
 #define SCI_IRQ 9
 
 /* Slots of the PCI bus: disks come first so that they keep their names. */
-enum { SLOT_DISK = 1, SLOT_NET = SLOT_DISK + BOARD_DISKS_MAX, SLOT_RNG };
+enum { SLOT_DISK = 1, SLOT_NET = SLOT_DISK + BOARD_DISKS_MAX, SLOT_RNG, SLOT_CONSOLE };
 
 static void isa_irq(void *arg, unsigned irq, bool level)
 {
@@ -167,6 +168,8 @@ static int plug_options(struct board *b, char problem[320])
 		error = plug_net(b, problem);
 	if (!error && config->rng)
 		error = virtio_rng_plug(b->pci, SLOT_RNG);
+	if (!error && config->console)
+		error = virtio_console_plug(&b->console, b->pci, SLOT_CONSOLE);
 	return error;
 }
 

@@ -66,6 +66,11 @@ wrong --rng on run --kernel "$guest" --rng maybe
 wrong --serial stdio run --kernel "$guest" --serial tty
 wrong --serial . run --kernel "$guest" --serial "file:$dir/directory"
 wrong --serial . run --kernel "$guest" --serial "unix:$dir/absent/socket"
+wrong --console stdio run --kernel "$guest" --console tty
+wrong --console . run --kernel "$guest" --console "file:$dir/directory"
+wrong --console . run --kernel "$guest" --console "unix:$dir/absent/socket"
+wrong --console --serial run --kernel "$guest" --console stdio --serial stdio
+wrong --console --serial run --kernel "$guest" --serial file:both --console file:both
 wrong --debug-exit port run --kernel "$guest" --debug-exit=hello
 wrong --debug-exit port run --kernel "$guest" --debug-exit=0x12345
 wrong --trace svm run --kernel "$guest" --trace everything
@@ -89,7 +94,7 @@ fi
 "$nestbox" run --help >"$dir/help"
 tr -d '\\' <"$root/docs/nestbox.1" >"$dir/man"
 for option in kernel initrd append module memory cpus nested-hw-virt engine disk net rng serial \
-	debug-exit trace no-reboot stats code-cache; do
+	console debug-exit trace no-reboot stats code-cache; do
 	grep -q -- "--$option" "$dir/help" || fail "--$option is not in --help"
 	grep -q -- "--$option" "$dir/man" || fail "--$option is not in the man page"
 done

@@ -115,6 +115,11 @@ static void values(void **state)
 	accepted("--serial", "stdio");
 	accepted("--serial", "file:/tmp/x");
 	accepted("--serial", "unix:/tmp/x");
+	accepted("--serial", "off");
+	accepted("--console", "stdio");
+	accepted("--console", "file:/tmp/x");
+	accepted("--console", "unix:/tmp/x");
+	accepted("--console", "off");
 	accepted("--trace", "svm");
 	accepted("--code-cache", "64M");
 
@@ -136,6 +141,8 @@ static void values(void **state)
 	refused("--rng", "maybe");
 	refused("--serial", "file:");
 	refused("--serial", "pty");
+	refused("--console", "unix:");
+	refused("--console", "on");
 	refused("--trace", "svm,nothing");
 	refused("--code-cache", "1K");
 	refused("--code-cache", "1T");
@@ -171,6 +178,50 @@ static void contents(void **state)
 	assert_true(o->machine.no_reboot);
 	assert_true(o->stats);
 	drop(o);
+}
+
+/* Two consoles in one place are refused, and the terminal goes to the one that was asked for. */
+static void consoles(void **state)
+{
+	static const struct {
+		const char *serial, *console;
+		bool good;
+		const char *serial_is;
+	} rows[] = {
+		{ NULL, NULL, true, "stdio" },
+		{ NULL, "stdio", true, "off" },
+		{ NULL, "file:/tmp/x", true, "stdio" },
+		{ "stdio", "stdio", false, NULL },
+		{ "file:/tmp/x", "file:/tmp/x", false, NULL },
+		{ "file:/tmp/x", "stdio", true, "file:/tmp/x" },
+		{ "stdio", "unix:/tmp/x", true, "stdio" },
+		{ "off", "off", true, "off" },
+		{ "stdio", "off", true, "stdio" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct run_options *o = malloc(sizeof(*o));
+		char *argv[4];
+		int argc = 0;
+
+		if (rows[i].serial) {
+			argv[argc++] = "--serial";
+			argv[argc++] = (char *)rows[i].serial;
+		}
+		if (rows[i].console) {
+			argv[argc++] = "--console";
+			argv[argc++] = (char *)rows[i].console;
+		}
+		assert_int_equal(run_options_parse(o, argc, argv), rows[i].good ? 0 : -1);
+		if (rows[i].good) {
+			assert_string_equal(o->machine.serial, rows[i].serial_is);
+			assert_int_equal(o->board.console,
+				rows[i].console && strcmp(rows[i].console, "off"));
+		} else {
+			assert_int_equal(strncmp(o->problem, "--console", 9), 0);
+		}
+		drop(o);
+	}
 }
 
 static void defaults(void **state)
@@ -229,7 +280,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sizes), cmocka_unit_test(nearest), cmocka_unit_test(values),
-		cmocka_unit_test(contents), cmocka_unit_test(defaults), cmocka_unit_test(unknown),
+		cmocka_unit_test(contents), cmocka_unit_test(consoles),
+		cmocka_unit_test(defaults), cmocka_unit_test(unknown),
 		cmocka_unit_test(files),
 	};
 
