@@ -345,6 +345,7 @@ ALIGNED(pushf16, "leaq 64(%rdi), %rsp; pushfw");
 ALIGNED(pop64, "movq %rdi, %rsp; popq %rax");
 ALIGNED(call_near, "leaq 64(%rdi), %rsp; call 2f; 2:");
 ALIGNED(enter_frame, "leaq 64(%rdi), %rsp; enter $0, $0");
+ALIGNED(enter_odd, "leaq 64(%rdi), %rsp; enter $7, $0");
 ALIGNED(must16, "movaps (%rdi), %xmm0");
 ALIGNED(load_gs, "movl $0x43, %eax; movl %eax, %gs");
 
@@ -399,6 +400,7 @@ static void alignment(void)
 			if (want == VEC_AC)
 				check_equal(guest_last.error, 0, "#AC's error code");
 		}
+	check_equal(aligned_try(enter_odd, bytes, FLAG_AC), VEC_AC, "ENTER to a top that is misaligned");
 	check_equal(aligned_try(must16, bytes + 1, FLAG_AC), VEC_GP, "MOVAPS is #GP all the same");
 	/* the page comes after, the linear address before: as CPUs have it */
 	check_equal(aligned_try(load32, (u8 *)0x3000000001, FLAG_AC), VEC_AC, "#AC comes before #PF");
