@@ -9,6 +9,7 @@
 
 #include "dev/acpi_pm.h"
 #include "dev/debug_exit.h"
+#include "dev/hpet.h"
 #include "dev/i8254.h"
 #include "dev/i8259.h"
 #include "dev/ioapic.h"
@@ -21,6 +22,7 @@
 #define CPUS 2
 #define PM_BASE 0x600
 #define IOAPIC_BASE 0xfec00000u
+#define HPET_BASE 0xfed00000u
 
 struct rig {
 	struct space *ports, *memory;
@@ -31,6 +33,7 @@ struct rig {
 	struct lapic cpu[CPUS];
 	struct ioapic ioapic;
 	struct acpi_pm pm;
+	struct hpet hpet;
 	struct ns16550 uart;
 	struct reset_ports reset;
 	struct debug_exit exit;
@@ -86,6 +89,18 @@ static void note_exit(void *arg, u32 value)
 {
 }
 
+static void note_replace(void *arg, bool on)
+{
+}
+
+static void routed(void *arg, unsigned pin, bool level)
+{
+	struct rig *rig = arg;
+
+	rig->rises += level;
+	ioapic_set_irq(&rig->ioapic, pin, level);
+}
+
 static void note_sleep(void *arg, unsigned type)
 {
 	if (type > 7)
@@ -130,6 +145,9 @@ static void build(struct rig *rig)
 		.room = uart_room, .arg = rig };
 	rig->reset = (struct reset_ports){ .request = nothing, .keyboard_irq = { irq, rig, 1 } };
 	rig->exit.exit = note_exit;
+	rig->hpet = (struct hpet){ .legacy = { { irq, rig, 0 }, { irq, rig, 8 } }, .replace = note_replace };
+	for (unsigned i = 0; i < HPET_ROUTES; i++)
+		rig->hpet.route[i] = (struct line){ routed, rig, HPET_ROUTE_FIRST + i };
 	plug(rig, &ioapic_class, &rig->ioapic, IOAPIC_BASE);
 	plug(rig, &i8259_class, &rig->pic, 0x20);
 	plug(rig, &i8254_class, &rig->pit, 0x40);
@@ -137,6 +155,7 @@ static void build(struct rig *rig)
 	plug(rig, &acpi_pm_class, &rig->pm, PM_BASE);
 	plug(rig, &ns16550_class, &rig->uart, 0x3f8);
 	plug(rig, &reset_ports_class, &rig->reset, 0x60);
+	plug(rig, &hpet_class, &rig->hpet, HPET_BASE);
 	plug(rig, &debug_exit_class, &rig->exit, 0xf4);
 }
 
@@ -169,11 +188,11 @@ static void step(struct rig *rig, const u8 command[12])
 	u64 value, address;
 
 	memcpy(&value, command + 4, sizeof(value));
-	switch (command[0] % 12) {
+	switch (command[0] % 14) {
 	case 0:
 	case 1:
 		address = port_bases[where % ARRAY_SIZE(port_bases)] + (low & 15);
-		if (command[0] % 12)
+		if (command[0] % 14)
 			space_write(rig->ports, address, MIN(size, 4), value);
 		else
 			space_read(rig->ports, address, MIN(size, 4));
@@ -181,7 +200,7 @@ static void step(struct rig *rig, const u8 command[12])
 	case 2:
 	case 3:
 		address = (where & 1 ? rig->bus.window : IOAPIC_BASE) + low * 16 + (where >> 4);
-		if (command[0] % 12 == 3)
+		if (command[0] % 14 == 3)
 			space_write(rig->memory, address, size, value);
 		else
 			space_read(rig->memory, address, size);
@@ -227,6 +246,14 @@ static void step(struct rig *rig, const u8 command[12])
 		else
 			apic_message(&rig->bus, LAPIC_BASE | (value & 0xffffc), value >> 32);
 		break;
+	case 12:
+	case 13: /* the HPET: its registers and three timers, and what is behind them */
+		address = HPET_BASE + (low & 3 ? 0x100 + where % 0x80 : where * 4u);
+		if (command[0] % 14 == 13)
+			space_write(rig->memory, address, size, value);
+		else
+			space_read(rig->memory, address, size);
+		break;
 	}
 	check(rig);
 }
@@ -241,6 +268,7 @@ int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 	i8254_class.stop(&rig->pit);
 	mc146818_class.stop(&rig->rtc);
 	acpi_pm_class.stop(&rig->pm);
+	hpet_class.stop(&rig->hpet);
 	for (unsigned i = 0; i < CPUS; i++)
 		lapic_class.stop(&rig->cpu[i]);
 	if (fake_armed())

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The tables of ACPI 6.4, chapter 5.2, that a PC's firmware leaves for its operating system: RSDP,
- * XSDT, FADT, FACS, MADT and the DSDT that iasl compiled from dsdt.asl. There is no SMI, so ACPI
- * mode is on from the start; no HPET, no MCFG: neither is plugged.
+ * XSDT, FADT, FACS, MADT, HPET and the DSDT that iasl compiled from dsdt.asl. There is no SMI, so ACPI
+ * mode is on from the start; no MCFG: configuration space has no window in memory.
  */
 #include "board/board.h"
 
@@ -72,9 +72,20 @@ struct acpi_fadt {
 	u64 hypervisor_vendor;
 } __attribute__((packed));
 
+/* IA-PC HPET 1.0a, 3.2.4 */
+struct acpi_hpet {
+	struct acpi_header header;
+	u32 block_id;
+	struct acpi_address address;
+	u8 number;
+	u16 min_tick; /* of a periodic timer that loses nothing */
+	u8 protection;
+} __attribute__((packed));
+
 _Static_assert(sizeof(struct acpi_header) == 36, "ACPI 6.4 table 5.4");
 _Static_assert(sizeof(struct acpi_rsdp) == 36, "ACPI 6.4 table 5.3");
 _Static_assert(sizeof(struct acpi_facs) == 64, "ACPI 6.4 table 5.12");
+_Static_assert(sizeof(struct acpi_hpet) == 56, "IA-PC HPET 1.0a, table 3");
 _Static_assert(sizeof(struct acpi_fadt) == 276, "ACPI 6.4 table 5.9");
 
 /* FADT flags, table 5.10, and boot architecture flags, table 5.11 */
@@ -223,28 +234,38 @@ static u32 put_madt(struct area *area, const struct acpi_layout *layout)
 	return put_table(area, table);
 }
 
+static u32 put_hpet(struct area *area, const struct acpi_layout *layout)
+{
+	struct acpi_hpet hpet = { .header = header("HPET", sizeof(hpet), 1), .block_id = HPET_ID,
+		.address = { .bit_width = 64, .address = layout->hpet }, .min_tick = HPET_MIN_TICK };
+
+	return put_table(area, &hpet);
+}
+
 void acpi_put_tables(u8 host[BOARD_FIRMWARE_LEN], const struct acpi_layout *layout)
 {
 	struct area area = { host, 0 };
 	struct acpi_facs facs = { .signature = "FACS", .length = sizeof(facs), .version = 2 };
 	struct {
 		struct acpi_header header;
-		u64 tables[2];
+		u64 tables[3];
 	} __attribute__((packed)) xsdt = { .header = header("XSDT", sizeof(xsdt), 1) };
 	struct {
 		struct acpi_header header;
-		u32 tables[2];
+		u32 tables[3];
 	} __attribute__((packed)) rsdt = { .header = header("RSDT", sizeof(rsdt), 1) };
 	struct acpi_rsdp rsdp = { .signature = "RSD PTR ", .oem_id = "NESTBX", .revision = 2,
 		.length = sizeof(rsdp) };
-	u32 dsdt, fadt, madt;
+	u32 dsdt, fadt, madt, hpet;
 
 	memset(host, 0, BOARD_FIRMWARE_LEN);
 	dsdt = put(&area, dsdt_aml_code, sizeof(dsdt_aml_code));
 	fadt = put_fadt(&area, layout, put(&area, &facs, sizeof(facs)), dsdt);
 	madt = put_madt(&area, layout);
+	hpet = put_hpet(&area, layout);
 	rsdt.tables[0] = xsdt.tables[0] = fadt;
 	rsdt.tables[1] = xsdt.tables[1] = madt;
+	rsdt.tables[2] = xsdt.tables[2] = hpet;
 	rsdp.rsdt_address = put_table(&area, &rsdt);
 	rsdp.xsdt_address = put_table(&area, &xsdt);
 	/* The first sum covers what ACPI 1.0 knew, the second all */

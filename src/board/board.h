@@ -12,6 +12,7 @@
 #include "dev/acpi_pm.h"
 #include "dev/debug_exit.h"
 #include "dev/disk_raw.h"
+#include "dev/hpet.h"
 #include "dev/i8254.h"
 #include "dev/i8259.h"
 #include "dev/ioapic.h"
@@ -23,6 +24,7 @@
 #include "dev/reset_ports.h"
 
 struct cpu;
+struct virtio_console;
 
 #define BOARD_DISKS_MAX 16
 #define BOARD_FORWARDS_MAX 32
@@ -40,6 +42,7 @@ struct board_config {
 	struct net_forward forwards[BOARD_FORWARDS_MAX];
 	unsigned forward_count;
 	bool rng;
+	bool console; /* a virtio console */
 	bool debug_exit;
 	u16 debug_exit_port;
 };
@@ -52,6 +55,8 @@ struct board_interrupts {
 	void (*pic)(void *arg, unsigned pin, bool level);
 	void (*ioapic)(void *arg, unsigned pin, bool level);
 	void (*message)(void *arg, u64 address, u32 data); /* MSI */
+	/* The 8254's interrupt leads nowhere: the HPET drives IRQ 0. NULL: pc.c sees to it. */
+	void (*cut_timer)(void *arg, bool cut);
 	/* Power-on state, then as firmware leaves them. 0 or -errno. */
 	int (*reset)(void *arg);
 	void *arg;
@@ -83,11 +88,15 @@ struct board {
 	struct lapic *lapics;     /* one a vCPU */
 	struct mc146818 rtc;
 	struct acpi_pm pm;
+	struct hpet hpet;
 	struct ns16550 com1;
 	struct reset_ports reset_ports;
 	struct debug_exit debug_exit;
 	struct pci_bus *pci;
+	struct virtio_console *console; /* NULL: there is none */
 	bool pci_wires[4];
+	bool replaced;            /* the HPET drives IRQ 0 and 8 */
+	bool replaced_levels[2];  /* what the 8254 and the RTC would */
 	struct {
 		const struct device_class *class;
 		void *device;
@@ -136,11 +145,12 @@ void board_stop_interrupts(struct board *board);
 
 #define BOARD_IOAPIC 0xfec00000u
 #define BOARD_LAPIC 0xfee00000u
+#define BOARD_HPET 0xfed00000u
 
 /* ---- ACPI: acpi.c ---- */
 struct acpi_layout {
 	unsigned cpus;
-	u32 ioapic, lapic;    /* addresses */
+	u32 ioapic, lapic, hpet; /* addresses */
 	u16 pm, reset;        /* ports */
 	u8 reset_value, sci;  /* SCI: ISA IRQ */
 };

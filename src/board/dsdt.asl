@@ -121,6 +121,15 @@ DefinitionBlock ("dsdt.aml", "DSDT", 2, "NESTBX", "NESTBXPC", 1)
 				})
 			}
 
+			Device (HPET)
+			{
+				Name (_HID, EisaId ("PNP0103"))
+				Name (_CRS, ResourceTemplate ()
+				{
+					Memory32Fixed (ReadOnly, 0xfed00000, 0x400)
+				})
+			}
+
 			/* The ports of ACPI's own chip, so that nobody else is put there */
 			Device (MISC)
 			{

@@ -80,7 +80,8 @@ int board_plug_interrupts(struct board *b, struct line timer_irq)
 	b->interrupts = b->host.interrupts;
 	if (b->interrupts.pic)
 		return 0;
-	b->interrupts = (struct board_interrupts){ own_pic, own_ioapic, own_message, own_reset, b };
+	b->interrupts = (struct board_interrupts){ .pic = own_pic, .ioapic = own_ioapic,
+		.message = own_message, .reset = own_reset, .arg = b };
 	error = plug_apics(b);
 	b->pic = (struct i8259){ .intr = { lapic_set_lint, &b->lapics[0], 0 } };
 	b->pit = (struct i8254){ .loop = b->host.loop, .irq = timer_irq };

@@ -5,7 +5,8 @@
  * guest.
  *
  * Interrupts: an ISA IRQ n goes to pin n of the 8259 pair and of the IO-APIC, but for IRQ 0, which
- * is pin 2 of the latter. The four wires of the PCI bus are pins 16..19 of the IO-APIC and, for
+ * is pin 2 of the latter. IRQ 0 and 8 are the HPET's while it replaces 8254 and RTC; its timers can also
+ * have pins 20..23 of the IO-APIC. The four wires of the PCI bus are pins 16..19 of the IO-APIC and, for
  * guests without, IRQ 10, 11, 10, 11 of the 8259.
  */
 #include "board/board.h"
@@ -16,6 +17,7 @@
 #include <string.h>
 
 #include "dev/virtio_blk.h"
+#include "dev/virtio_console.h"
 #include "dev/virtio_net.h"
 #include "dev/virtio_rng.h"
 
@@ -25,7 +27,7 @@
 #define SCI_IRQ 9
 
 /* Slots of the PCI bus: disks come first so that they keep their names. */
-enum { SLOT_DISK = 1, SLOT_NET = SLOT_DISK + BOARD_DISKS_MAX, SLOT_RNG };
+enum { SLOT_DISK = 1, SLOT_NET = SLOT_DISK + BOARD_DISKS_MAX, SLOT_RNG, SLOT_CONSOLE };
 
 static void isa_irq(void *arg, unsigned irq, bool level)
 {
@@ -33,6 +35,34 @@ static void isa_irq(void *arg, unsigned irq, bool level)
 
 	b->interrupts.pic(b->interrupts.arg, irq, level);
 	b->interrupts.ioapic(b->interrupts.arg, irq ? irq : 2, level);
+}
+
+/* Of the 8254 and the RTC: the HPET can take their place. */
+static void timer_irq(void *arg, unsigned irq, bool level)
+{
+	struct board *b = arg;
+
+	b->replaced_levels[irq != 0] = level;
+	if (!b->replaced)
+		isa_irq(b, irq, level);
+}
+
+static void replace_timers(void *arg, bool on)
+{
+	struct board *b = arg;
+
+	b->replaced = on;
+	if (b->interrupts.cut_timer)
+		b->interrupts.cut_timer(b->interrupts.arg, on);
+	isa_irq(b, 0, !on && b->replaced_levels[0]);
+	isa_irq(b, 8, !on && b->replaced_levels[1]);
+}
+
+static void ioapic_pin(void *arg, unsigned pin, bool level)
+{
+	struct board *b = arg;
+
+	b->interrupts.ioapic(b->interrupts.arg, pin, level);
 }
 
 static void pci_irq(void *arg, unsigned wire, bool level)
@@ -46,6 +76,7 @@ static void pci_irq(void *arg, unsigned wire, bool level)
 }
 
 #define ISA(irq) ((struct line){ isa_irq, b, irq })
+#define TIMER_ISA(irq) ((struct line){ timer_irq, b, irq })
 #define WIRE(n) ((struct line){ pci_irq, b, n })
 
 static void sleep_state(void *arg, unsigned type)
@@ -99,7 +130,11 @@ static int plug_chips(struct board *b)
 	struct loop *loop = b->host.loop;
 	int error;
 
-	b->rtc = (struct mc146818){ .loop = loop, .irq = ISA(8) };
+	b->rtc = (struct mc146818){ .loop = loop, .irq = TIMER_ISA(8) };
+	b->hpet = (struct hpet){ .loop = loop, .legacy = { ISA(0), ISA(8) }, .replace = replace_timers,
+		.arg = b };
+	for (unsigned i = 0; i < HPET_ROUTES; i++)
+		b->hpet.route[i] = (struct line){ ioapic_pin, b, HPET_ROUTE_FIRST + i };
 	b->com1 = (struct ns16550){ .irq = ISA(4) };
 	b->pm = (struct acpi_pm){ .loop = loop, .sci = ISA(SCI_IRQ), .sleep = sleep_state,
 		.sleep_arg = b };
@@ -109,6 +144,7 @@ static int plug_chips(struct board *b)
 
 	error = board_plug(b, &mc146818_class, &b->rtc, 0x70);
 	error = error ? error : board_plug(b, &ns16550_class, &b->com1, 0x3f8);
+	error = error ? error : board_plug(b, &hpet_class, &b->hpet, BOARD_HPET);
 	error = error ? error : board_plug(b, &acpi_pm_class, &b->pm, PM_PORT);
 	error = error ? error : space_add_io(b->host.ports, 0xcf8, 8, &pci_config_ops, b->pci);
 	error = error ? error : board_plug(b, &reset_ports_class, &b->reset_ports, 0x60);
@@ -167,6 +203,8 @@ static int plug_options(struct board *b, char problem[320])
 		error = plug_net(b, problem);
 	if (!error && config->rng)
 		error = virtio_rng_plug(b->pci, SLOT_RNG);
+	if (!error && config->console)
+		error = virtio_console_plug(&b->console, b->pci, SLOT_CONSOLE);
 	return error;
 }
 
@@ -190,7 +228,7 @@ int board_new(struct board **board, const struct board_config *config,
 	b->host = *host;
 	error = plug_memory(b);
 	error = error ? error : plug_pci(b);
-	error = error ? error : board_plug_interrupts(b, ISA(0));
+	error = error ? error : board_plug_interrupts(b, TIMER_ISA(0));
 	error = error ? error : plug_chips(b);
 	error = error ? error : plug_options(b, problem);
 	board_memory_map(&b->map, config->memory);
@@ -226,7 +264,7 @@ int board_reset(struct board *b)
 		return -1;
 	}
 	firmware_leave(b, &(struct acpi_layout){ .cpus = b->config->cpus, .ioapic = BOARD_IOAPIC,
-		.lapic = BOARD_LAPIC, .pm = PM_PORT, .reset = CF9_PORT, .reset_value = CF9_RESET,
+		.lapic = BOARD_LAPIC, .hpet = BOARD_HPET, .pm = PM_PORT, .reset = CF9_PORT, .reset_value = CF9_RESET,
 		.sci = SCI_IRQ });
 
 	b->boot = (struct boot){ .source = b->config->source, .map = &b->map,

@@ -192,12 +192,17 @@ static int set_rng(struct run_options *o, const char *value)
 	return 0;
 }
 
+static bool is_console(const char *value)
+{
+	return !strcmp(value, "stdio") || !strcmp(value, "off") ||
+	       ((!strncmp(value, "file:", 5) || !strncmp(value, "unix:", 5)) && value[5]);
+}
+
 static int set_serial(struct run_options *o, const char *value)
 {
 	o->machine.serial = value;
-	if (strcmp(value, "stdio") && !(!strncmp(value, "file:", 5) && value[5]) &&
-	    !(!strncmp(value, "unix:", 5) && value[5]))
-		return fail(o, "--serial %.100s: is not known; give stdio, file:PATH or unix:PATH",
+	if (!is_console(value))
+		return fail(o, "--serial %.100s: is not known; give stdio, file:PATH, unix:PATH or off",
 			value);
 	return 0;
 }
@@ -208,6 +213,16 @@ static int set_escape(struct run_options *o, const char *value)
 		return fail(o, "--escape %.100s: is no key for that; give one such as Ctrl-B or Ctrl-], "
 			"or none", value);
 	o->escape_given = true;
+	return 0;
+}
+
+static int set_console(struct run_options *o, const char *value)
+{
+	o->machine.console = value;
+	o->board.console = strcmp(value, "off");
+	if (!is_console(value))
+		return fail(o, "--console %.100s: is not known; give stdio, file:PATH, unix:PATH or "
+			"off", value);
 	return 0;
 }
 
@@ -291,8 +306,10 @@ static const struct option {
 	{ "--net", "user[,hostfwd=tcp:ADDR:PORT-:PORT]", "virtio-net to a network of its own behind "
 		"NAT; hostfwd is repeatable", set_net },
 	{ "--rng", "on|off", "virtio entropy source; off by default", set_rng },
-	{ "--serial", "stdio|file:PATH|unix:PATH", "where the serial port leads; stdio by default",
-		set_serial },
+	{ "--serial", "stdio|file:PATH|unix:PATH|off", "where the serial port leads; stdio by default, "
+		"off with --console stdio", set_serial },
+	{ "--console", "stdio|file:PATH|unix:PATH|off", "virtio console (hvc0) and where it leads; off by "
+		"default", set_console },
 	{ "--escape", "KEY", "key that begins commands on the terminal, such as Ctrl-B, or none",
 		set_escape },
 	{ "--debug-exit", "[PORT]", "a write of V to this port (0xf4) ends the VM with status 2V+1",
@@ -325,7 +342,7 @@ void run_options_print_help(void)
 	if (!net_user_is_built())
 		printf("\nThis build has no network: --net is refused.\n");
 	escape_name(escape_default(level), key);
-	printf("\nWith the serial port on the terminal: %s X quits, %s H helps, %s %c sends %s%s.\n"
+	printf("\nWith a console on the terminal: %s X quits, %s H helps, %s %c sends %s%s.\n"
 		"Exit status: 0 guest powered off, 1 other ends, 2 wrong command line, 3 "
 		"triple fault with --no-reboot,\n2V+1 by --debug-exit.\n", key, key, key,
 		escape_letter(escape_default(level)), key,
@@ -355,6 +372,19 @@ static const struct option *find_option(const char *word, size_t len)
 	return NULL;
 }
 
+/* The terminal has room for one. */
+static int choose_serial(struct run_options *o)
+{
+	const char *console = o->machine.console;
+
+	if (!o->machine.serial)
+		o->machine.serial = strcmp(console, "stdio") ? "stdio" : "off";
+	if (strcmp(console, "off") && !strcmp(console, o->machine.serial))
+		return fail(o, "--console %.100s: --serial leads there too; give one of them another "
+			"place", console);
+	return 0;
+}
+
 int run_options_parse(struct run_options *o, int argc, char **argv)
 {
 	memset(o, 0, sizeof(*o));
@@ -363,7 +393,8 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 	o->board = (struct board_config){ .memory = MEMORY_DEFAULT, .cpus = 1,
 		.source = &o->source, .level = nesting_here().level };
 	o->machine = (struct machine_config){ .board = &o->board,
-		.serial = "stdio", .escape = escape_default(o->board.level), .code_cache = CODE_CACHE_DEFAULT };
+		.console = "off", .escape = escape_default(o->board.level),
+		.code_cache = CODE_CACHE_DEFAULT };
 
 	for (int i = 0; i < argc; i++) {
 		const char *word = argv[i];
@@ -385,7 +416,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 		if (option->set(o, value))
 			return -1;
 	}
-	return 0;
+	return choose_serial(o);
 }
 
 void run_options_free(struct run_options *o)

@@ -35,8 +35,8 @@ static void tell_escape(const struct run_options *options)
 	unsigned level = options->board.level;
 	char key[ESCAPE_NAME_LEN];
 
-	if (!level || options->escape_given || strcmp(options->machine.serial, "stdio") ||
-	    !isatty(STDIN_FILENO))
+	if (!level || options->escape_given || !isatty(STDIN_FILENO) ||
+	    (strcmp(options->machine.serial, "stdio") && strcmp(options->machine.console, "stdio")))
 		return;
 	escape_name(options->machine.escape, key);
 	message("inside another nestbox; the escape key of this one is %s: %s X quits, %s H helps", key,

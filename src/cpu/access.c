@@ -3,8 +3,6 @@
  * Memory as C reads and writes it: by linear address through the current context's TLB, or through
  * a segment. Plain RAM in one page is the short way; page crossings, devices, ROM and pages that
  * hold translated code are not. A write that crosses pages faults before its first byte.
- *
- * Not modelled: alignment checks (#AC) of accesses that C makes.
  */
 #include "cpu/handlers.h"
 #include "cpu/tlb.h"
@@ -309,20 +307,22 @@ int cpu_write(struct cpu *cpu, u64 linear, const void *from, unsigned len, unsig
 	return outcome;
 }
 
-int cpu_read_seg(struct cpu *cpu, unsigned seg, u64 offset, void *to, unsigned len)
+int cpu_read_words(struct cpu *cpu, unsigned seg, u64 offset, void *to, unsigned len, unsigned word)
 {
 	u64 linear;
 
-	if (cpu_linear(cpu, seg, offset, len, false, &linear))
+	if (cpu_linear(cpu, seg, offset, len, false, &linear) ||
+	    cpu_check_aligned(cpu, linear, word))
 		return OUTCOME_FAULT;
 	return cpu_read(cpu, linear, to, len, ACCESS_READ);
 }
 
-int cpu_write_seg(struct cpu *cpu, unsigned seg, u64 offset, const void *from, unsigned len)
+int cpu_write_words(struct cpu *cpu, unsigned seg, u64 offset, const void *from, unsigned len,
+	unsigned word)
 {
 	u64 linear;
 
-	if (cpu_linear(cpu, seg, offset, len, true, &linear))
+	if (cpu_linear(cpu, seg, offset, len, true, &linear) || cpu_check_aligned(cpu, linear, word))
 		return OUTCOME_FAULT;
 	return cpu_write(cpu, linear, from, len, ACCESS_WRITE);
 }

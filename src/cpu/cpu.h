@@ -52,8 +52,9 @@ struct table_register {
 #define MODE_STEP 0x200     /* TF, breakpoints in DR7, DEBUGCTL.LBR: blocks of one instruction */
 #define MODE_GUEST 0x400    /* in_guest: PAUSE, RDRAND and RDSEED go to C, a hypervisor may want them */
 #define MODE_PROTECTED 0x800 /* CR0.PE without VM: selectors name descriptors */
-#define MODE_CPL12 0x2000   /* CPL 1 or 2: supervisor code that privileged instructions refuse */
 #define MODE_FWAIT_NM 0x1000 /* CR0.MP and TS: FWAIT raises #NM though MODE_FPU speaks of EM, TS */
+#define MODE_ALIGN 0x2000   /* accesses must be aligned: CPL 3, CR0.AM, RFLAGS.AC; APM2 8.2.18 */
+#define MODE_CPL12 0x4000   /* CPL 1 or 2: supervisor code that privileged instructions refuse */
 
 enum cpu_activity { CPU_RUNNING, CPU_HALTED, CPU_SHUTDOWN, CPU_WAIT_SIPI };
 
@@ -426,9 +427,29 @@ u64 cpu_effective_address(const struct cpu *cpu, const struct insn *insn);
 /* Any length, pages crossed; a write faults before anything is written. 0 or OUTCOME_FAULT. */
 int cpu_read(struct cpu *cpu, u64 linear, void *to, unsigned len, unsigned access);
 int cpu_write(struct cpu *cpu, u64 linear, const void *from, unsigned len, unsigned access);
-/* Through a segment, as an operand: cpu_linear() and then the access. */
-int cpu_read_seg(struct cpu *cpu, unsigned seg, u64 offset, void *to, unsigned len);
-int cpu_write_seg(struct cpu *cpu, unsigned seg, u64 offset, const void *from, unsigned len);
+/*
+ * Through a segment, as an operand: cpu_linear(), the alignment that MODE_ALIGN asks for, and then
+ * the access. An operand of several words is aligned as one of them, a word being 1 to 8 bytes.
+ */
+int cpu_read_words(struct cpu *cpu, unsigned seg, u64 offset, void *to, unsigned len, unsigned word);
+int cpu_write_words(struct cpu *cpu, unsigned seg, u64 offset, const void *from, unsigned len,
+	unsigned word);
+static inline int cpu_read_seg(struct cpu *cpu, unsigned seg, u64 offset, void *to, unsigned word)
+{
+	return cpu_read_words(cpu, seg, offset, to, word, word);
+}
+static inline int cpu_write_seg(struct cpu *cpu, unsigned seg, u64 offset, const void *from,
+	unsigned word)
+{
+	return cpu_write_words(cpu, seg, offset, from, word, word);
+}
+/* 0, or OUTCOME_FAULT (#AC): for operands that reach memory by other ways. align: a power of two */
+static inline int cpu_check_aligned(struct cpu *cpu, u64 linear, unsigned align)
+{
+	if (likely(!(cpu->mode & MODE_ALIGN) || !(linear & (align - 1u))))
+		return 0;
+	return cpu_fault_code(cpu, VEC_AC, 0);
+}
 /*
  * Host pointers for len bytes that are about to be read or written; where the bytes are not plain
  * RAM in one page, `host` is a buffer that cpu_access_commit() writes back. 0 or OUTCOME_FAULT.

@@ -8,8 +8,8 @@ int stack_peek(struct cpu *cpu, unsigned skip, unsigned n, unsigned size, u64 *w
 	u8 image[9 * 4];
 
 	if (likely(size == 8))
-		return cpu_read_seg(cpu, SS, top, words, n * 8);
-	if (cpu_read_seg(cpu, SS, top, image, n * size))
+		return cpu_read_words(cpu, SS, top, words, n * 8, 8);
+	if (cpu_read_words(cpu, SS, top, image, n * size, size))
 		return OUTCOME_FAULT;
 	for (unsigned i = 0; i < n; i++) {
 		words[i] = 0;

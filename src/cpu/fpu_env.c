@@ -24,6 +24,12 @@ static unsigned image_size(const struct insn *insn)
 	return insn->opsize == 2 ? ENV_SIZE / 2 : ENV_SIZE;
 }
 
+/* The image's words, which are what #AC looks at. */
+static unsigned word_size(const struct insn *insn)
+{
+	return insn->opsize == 2 ? 2 : 4;
+}
+
 static void host_environment(const struct cpu *cpu, const u32 host[7], struct environment *env)
 {
 	env->fcw = host[0];
@@ -112,6 +118,7 @@ static int save(struct cpu *cpu, const struct insn *insn, bool registers)
 
 	if (check_available(cpu) ||
 	    cpu_linear(cpu, insn->seg, cpu_effective_address(cpu, insn), size, true, &linear) ||
+	    cpu_check_aligned(cpu, linear, word_size(insn)) ||
 	    cpu_probe(cpu, linear, size, ACCESS_WRITE))
 		return OUTCOME_FAULT;
 	/* these change the state (masks, FNINIT), so no fault may come after */
@@ -136,7 +143,8 @@ static int load(struct cpu *cpu, const struct insn *insn, bool registers)
 	struct environment env;
 
 	if (check_available(cpu) || check_pending(cpu) ||
-	    cpu_read_seg(cpu, insn->seg, cpu_effective_address(cpu, insn), image, size))
+	    cpu_read_words(cpu, insn->seg, cpu_effective_address(cpu, insn), image, size,
+		    word_size(insn)))
 		return OUTCOME_FAULT;
 	decode(cpu, insn, image, &env);
 	zero_bytes(host, ENV_SIZE);

@@ -62,6 +62,9 @@ static int image_address(struct cpu *cpu, const struct insn *insn, unsigned size
 {
 	if (cpu_linear(cpu, insn->seg, cpu_effective_address(cpu, insn), size, write, linear))
 		return OUTCOME_FAULT;
+	/* CPUs have FXSAVE's #AC only where its words are misaligned: else it is #GP like the others' */
+	if (align == 16 && cpu_check_aligned(cpu, *linear, 4))
+		return OUTCOME_FAULT;
 	if (*linear & (align - 1))
 		return cpu_fault_gp0(cpu);
 	return 0;

@@ -34,9 +34,9 @@ static int access_element(struct cpu *cpu, const struct insn *insn, u64 base, un
 
 	if (vector->store) {
 		copy_bytes(&value, data, vector->element);
-		return cpu_write_seg(cpu, insn->seg, offset, &value, vector->element);
+		return cpu_write_words(cpu, insn->seg, offset, &value, vector->element, 1);
 	}
-	if (cpu_read_seg(cpu, insn->seg, offset, &value, vector->element))
+	if (cpu_read_words(cpu, insn->seg, offset, &value, vector->element, 1))
 		return OUTCOME_FAULT;
 	copy_bytes(data, &value, vector->element);
 	return 0;

@@ -114,7 +114,7 @@ static int ins_one(struct cpu *cpu, const struct insn *insn, unsigned size)
 
 	/* the destination is checked before the port is read: reading has effects */
 	if (cpu_linear(cpu, ES, gpr_read(cpu, RDI, insn->addrsize), size, true, &linear) ||
-	    cpu_probe(cpu, linear, size, ACCESS_WRITE))
+	    cpu_check_aligned(cpu, linear, size) || cpu_probe(cpu, linear, size, ACCESS_WRITE))
 		return OUTCOME_FAULT;
 	value = cpu_io_read(cpu, cpu->ports, (u16)cpu->gpr[RDX], size);
 	if (cpu_write(cpu, linear, &value, size, ACCESS_WRITE))

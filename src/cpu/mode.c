@@ -97,6 +97,8 @@ void cpu_mode_update(struct cpu *cpu)
 		mode |= MODE_USER;
 	if (cpu->cpl == 1 || cpu->cpl == 2)
 		mode |= MODE_CPL12;
+	if (cpu->cpl == 3 && (cpu->cr0 & CR0_AM) && (cpu->rflags_system & RFLAGS_AC))
+		mode |= MODE_ALIGN;
 	if (cpu_protected(cpu))
 		mode |= MODE_PROTECTED;
 	if ((cpu->rflags_system & RFLAGS_TF) || (cpu->dr7 & DR7_ENABLE) ||

@@ -77,7 +77,8 @@ int exec_LOAD_FAR(struct cpu *cpu, const struct insn *insn)
 	/* AMD has no 64-bit far pointers: REX.W leaves 32 bits to be read, APM3 LFS */
 	if (size == 8 && !cpu_is_intel(cpu))
 		size = 4;
-	if (cpu_read_seg(cpu, insn->seg, at, image, size + 2))
+	/* not the 8 bytes of a 64-bit offset, as CPUs have it */
+	if (cpu_read_words(cpu, insn->seg, at, image, size + 2, MIN(size, 4u)))
 		return OUTCOME_FAULT;
 	copy_bytes(&offset, image, size);
 	copy_bytes(&sel, image + size, 2);

@@ -21,9 +21,9 @@ int exec_ENTER(struct cpu *cpu, const struct insn *insn)
 	if (level && stack_push(cpu, &rsp, frame, size))
 		return OUTCOME_FAULT;
 	rsp = stack_wrap(rsp, rsp - (insn->imm & 0xffff), mask);
-	/* the new top must be writable, though nothing is written there */
+	/* the new top must be aligned and writable, though nothing is written there */
 	if (cpu_linear(cpu, SS, rsp & mask, size, true, &linear) ||
-	    cpu_probe(cpu, linear, size, ACCESS_WRITE))
+	    cpu_check_aligned(cpu, linear, size) || cpu_probe(cpu, linear, size, ACCESS_WRITE))
 		return OUTCOME_FAULT;
 	cpu->gpr[RSP] = rsp;
 	gpr_write(cpu, RBP, size, frame);

@@ -73,6 +73,8 @@ static inline int operand_find(struct cpu *cpu, const struct insn *insn, unsigne
 	} else if (segment_operand(cpu, seg, offset, size, down, write, want, operand)) {
 		return OUTCOME_FAULT;
 	}
+	if (cpu_check_aligned(cpu, operand->linear, size))
+		return OUTCOME_FAULT;
 	operand->count = MIN(want, operand->count);
 	operand->host = NULL;
 	/* faults come in the order of the operands, whichever of them crosses pages */

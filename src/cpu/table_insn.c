@@ -24,7 +24,7 @@ static int store_table(struct cpu *cpu, const struct insn *insn, const struct ta
 		return OUTCOME_JUMP;
 	copy_bytes(image, &table->limit, 2);
 	copy_bytes(image + 2, &table->base, 8);
-	if (cpu_write_seg(cpu, insn->seg, cpu_effective_address(cpu, insn), image, len))
+	if (cpu_write_words(cpu, insn->seg, cpu_effective_address(cpu, insn), image, len, 4))
 		return OUTCOME_FAULT;
 	return OUTCOME_NEXT;
 }
@@ -40,7 +40,7 @@ static int load_table(struct cpu *cpu, const struct insn *insn, struct table_reg
 		return cpu_fault_gp0(cpu);
 	if (cpu_intercepted(cpu, insn, event, 0, 0))
 		return OUTCOME_JUMP;
-	if (cpu_read_seg(cpu, insn->seg, cpu_effective_address(cpu, insn), image, len))
+	if (cpu_read_words(cpu, insn->seg, cpu_effective_address(cpu, insn), image, len, 4))
 		return OUTCOME_FAULT;
 	copy_bytes(&base, image + 2, len - 2);
 	if (insn->opsize == 2 && !cpu_long64(cpu))

@@ -24,7 +24,8 @@ static int far_operand(struct cpu *cpu, const struct insn *insn, struct far_poin
 	/* AMD has no 64-bit far pointers: REX.W leaves 32 bits to be read */
 	if (size == 8 && !cpu_is_intel(cpu))
 		size = 4;
-	if (cpu_read_seg(cpu, insn->seg, cpu_effective_address(cpu, insn), image, size + 2))
+	if (cpu_read_words(cpu, insn->seg, cpu_effective_address(cpu, insn), image, size + 2,
+		    MIN(size, 4u)))
 		return OUTCOME_FAULT;
 	to->offset = 0;
 	copy_bytes(&to->offset, image, size);
@@ -41,7 +42,7 @@ static int push_return(struct cpu *cpu, const struct insn *insn, unsigned size, 
 
 	copy_bytes(image, &next, size);
 	copy_bytes(image + size, &cpu->seg[CS].sel, 2);
-	if (cpu_write_seg(cpu, SS, top, image, 2 * size))
+	if (cpu_write_words(cpu, SS, top, image, 2 * size, size))
 		return OUTCOME_FAULT;
 	*rsp = stack_wrap(*rsp, top, mask);
 	return 0;
@@ -183,7 +184,7 @@ static int call_inner(struct cpu *cpu, const struct insn *insn, const struct cal
 	put_word(image, &at, cpu->rip + insn->len, size);
 	put_word(image, &at, cpu->seg[CS].sel, size);
 	if (params &&
-	    cpu_read_seg(cpu, SS, cpu->gpr[RSP] & stack_mask(cpu), image + at, params))
+	    cpu_read_words(cpu, SS, cpu->gpr[RSP] & stack_mask(cpu), image + at, params, size))
 		return OUTCOME_FAULT;
 	at += params;
 	put_word(image, &at, cpu->gpr[RSP], size);

@@ -20,7 +20,10 @@ struct virtio_console {
 	struct virtio virtio;
 	struct virtio_console_options options;
 	bool input_waits; /* virtio_console_input() took less than there was */
-	struct virtio_chain chain;
+	struct virtio_chain in;
+	bool sending;     /* `out` is under way: output() took less of it than there was */
+	u64 sent;
+	struct virtio_chain out;
 };
 
 static struct virtio_console *to_console(struct virtio *virtio)
@@ -28,24 +31,28 @@ static struct virtio_console *to_console(struct virtio *virtio)
 	return container_of(virtio, struct virtio_console, virtio);
 }
 
-static void put_out(struct virtio_console *console)
+/* False: output() takes no more for now. */
+static bool put_out(struct virtio_console *console)
 {
-	const struct virtio_chain *chain = &console->chain;
+	const struct virtio_chain *chain = &console->out;
 	u8 bytes[CONSOLE_PIECE];
 
 	/* So that no notification lasts. */
 	if (chain->out_len > CONSOLE_MAX) {
 		virtio_break(&console->virtio, "more output at once than a console takes");
-		return;
+		return true;
 	}
-	for (u64 done = 0; done < chain->out_len;) {
-		u64 part = MIN(chain->out_len - done, CONSOLE_PIECE);
+	while (console->sent < chain->out_len) {
+		u64 part = MIN(chain->out_len - console->sent, CONSOLE_PIECE), took;
 
-		if (!virtio_gather(&console->virtio, chain, done, bytes, part))
-			return;
-		console->options.output(console->options.ctx, bytes, part);
-		done += part;
+		if (!virtio_gather(&console->virtio, chain, console->sent, bytes, part))
+			return true;
+		took = console->options.output(console->options.ctx, bytes, part);
+		console->sent += took;
+		if (took < part)
+			return false;
 	}
+	return true;
 }
 
 static void transmit_all(struct virtio_console *console)
@@ -55,13 +62,27 @@ static void transmit_all(struct virtio_console *console)
 
 	virtq_ignore(queue);
 	do {
-		while (budget && virtq_pop(queue, &console->chain)) {
-			budget--;
-			put_out(console);
-			virtq_push(queue, console->chain.head, 0);
+		while (console->sending || (budget && virtq_pop(queue, &console->out))) {
+			if (!console->sending) {
+				budget--;
+				console->sending = true;
+				console->sent = 0;
+			}
+			if (!put_out(console)) {
+				virtq_publish(queue);
+				return;
+			}
+			console->sending = false;
+			virtq_push(queue, console->out.head, 0);
 		}
 	} while (virtq_listen(queue) && budget);
 	virtq_publish(queue);
+}
+
+void virtio_console_output_ready(struct virtio_console *console)
+{
+	if (console->sending)
+		transmit_all(console);
 }
 
 size_t virtio_console_input(struct virtio_console *console, const u8 *bytes, size_t len)
@@ -72,14 +93,14 @@ size_t virtio_console_input(struct virtio_console *console, const u8 *bytes, siz
 
 	virtq_ignore(queue);
 	do {
-		while (done < len && virtq_pop(queue, &console->chain)) {
-			u64 part = MIN(len - done, console->chain.in_len);
+		while (done < len && virtq_pop(queue, &console->in)) {
+			u64 part = MIN(len - done, console->in.in_len);
 
 			if (part == 0)
 				virtio_break(virtio, "an input buffer of no size");
-			else if (virtio_scatter(virtio, &console->chain, 0, bytes + done, part))
+			else if (virtio_scatter(virtio, &console->in, 0, bytes + done, part))
 				done += part;
-			virtq_push(queue, console->chain.head, part);
+			virtq_push(queue, console->in.head, part);
 		}
 	} while (done < len && virtq_listen(queue));
 	virtq_publish(queue);
@@ -109,6 +130,12 @@ static void console_ready(struct virtio *virtio)
 	tell_ready(to_console(virtio));
 }
 
+/* What input waits is the backend's, and still there when a driver comes again. */
+static void console_reset(struct virtio *virtio)
+{
+	to_console(virtio)->sending = false;
+}
+
 static void console_free(struct virtio *virtio)
 {
 	free(to_console(virtio));
@@ -121,19 +148,18 @@ static const struct virtio_class console_class = {
 	.queues = 2,
 	.queue_size = CONSOLE_QUEUE_SIZE,
 	.notify = console_notify,
+	.reset = console_reset,
 	.ready = console_ready,
 	.free = console_free,
 };
 
-int virtio_console_plug(struct virtio_console **console, struct pci_bus *bus, unsigned slot,
-	const struct virtio_console_options *options)
+int virtio_console_plug(struct virtio_console **console, struct pci_bus *bus, unsigned slot)
 {
 	struct virtio_console *made = calloc(1, sizeof(*made));
 	int error;
 
 	if (!made)
 		return -ENOMEM;
-	made->options = *options;
 	error = virtio_plug(&made->virtio, &console_class, 0, bus, slot);
 	if (error) {
 		free(made);
@@ -141,4 +167,10 @@ int virtio_console_plug(struct virtio_console **console, struct pci_bus *bus, un
 	}
 	*console = made;
 	return 0;
+}
+
+void virtio_console_connect(struct virtio_console *console,
+	const struct virtio_console_options *options)
+{
+	console->options = *options;
 }

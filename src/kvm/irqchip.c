@@ -97,8 +97,22 @@ void kvm_set_pic_pin(void *vm, unsigned pin, bool level)
 
 void kvm_set_ioapic_pin(void *vm, unsigned pin, bool level)
 {
-	if (pin != 2 && pin < IOAPIC_PINS)
+	/* ISA IRQ 0: on both controllers, where the kernel's 8254 does not drive it */
+	if (pin == 2)
+		set_gsi(vm, 0, level);
+	else if (pin < IOAPIC_PINS)
 		set_gsi(vm, GSI_IOAPIC + pin, level);
+}
+
+void kvm_cut_timer(void *opaque, bool cut)
+{
+	struct kvm_vm *vm = opaque;
+	struct kvm_pit_state2 pit;
+
+	if (kvm_call(vm->fd, KVM_GET_PIT2, &pit))
+		return;
+	pit.flags = cut ? pit.flags | KVM_PIT_FLAGS_HPET_LEGACY : pit.flags & ~KVM_PIT_FLAGS_HPET_LEGACY;
+	kvm_call(vm->fd, KVM_SET_PIT2, &pit);
 }
 
 void kvm_send_message(void *opaque, u64 address, u32 data)

@@ -32,6 +32,8 @@ int kvm_vm_reset(void *vm);
 void kvm_set_pic_pin(void *vm, unsigned pin, bool level);
 void kvm_set_ioapic_pin(void *vm, unsigned pin, bool level);
 void kvm_send_message(void *vm, u64 address, u32 data);
+/* The kernel's 8254 drives no interrupt, or drives it again. */
+void kvm_cut_timer(void *vm, bool cut);
 
 /*
  * Runs a vCPU on this thread until machine_is_leaving(). 0, or -errno when KVM cannot go on, which

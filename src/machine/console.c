@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Serial backends. Everything runs with the machine lock. Output is gathered for half a
+ * Consoles' far ends. Everything runs with the machine lock. Output is gathered for half a
  * millisecond and written by the loop, so that a vCPU never waits for a terminal; where the reader
- * is slow the buffer fills and the 16550 holds its bytes back. Input that the guest does not read
+ * is slow the buffer fills and the device holds its bytes back. Input that the guest does not read
  * stays where it is, but a terminal is always read, since its escape must work with a dead guest.
  */
 #include "machine/console.h"
@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +20,6 @@
 
 #include "base/log.h"
 #include "base/loop.h"
-#include "dev/ns16550.h"
 #include "machine/escape.h"
 #include "machine/machine.h"
 #include "machine/terminal.h"
@@ -32,7 +30,7 @@
 
 struct console {
 	struct machine *machine;
-	struct ns16550 *uart;
+	struct console_port port;
 	bool stdio;
 	bool tty;
 	struct escape escape; /* of stdio alone */
@@ -46,7 +44,7 @@ struct console {
 	unsigned input_len;
 	u8 output[16 * KIB];
 	unsigned output_len;
-	bool output_refused; /* the 16550 waits for room */
+	bool output_refused; /* the device waits for room */
 	struct loop_timer gather;
 };
 
@@ -123,7 +121,7 @@ static void flush(struct console *c)
 	c->output_len -= done;
 	if (done && c->output_refused) {
 		c->output_refused = false;
-		ns16550_output_ready(c->uart);
+		c->port.output_ready(c->port.device);
 	}
 }
 
@@ -135,10 +133,10 @@ static void gathered(void *arg)
 	update_watches(c);
 }
 
-static unsigned output(void *arg, const u8 *bytes, unsigned len)
+size_t console_output(void *console, const u8 *bytes, size_t len)
 {
-	struct console *c = arg;
-	unsigned took = MIN(len, sizeof(c->output) - c->output_len);
+	struct console *c = console;
+	size_t took = MIN(len, sizeof(c->output) - c->output_len);
 
 	if (!c->output_len && took)
 		loop_timer_set(c->machine->loop, &c->gather, clock_ns() + GATHER_NS);
@@ -152,15 +150,15 @@ static unsigned output(void *arg, const u8 *bytes, unsigned len)
 
 static void feed(struct console *c)
 {
-	unsigned took = c->input_len ? ns16550_input(c->uart, c->input, c->input_len) : 0;
+	size_t took = c->input_len ? c->port.input(c->port.device, c->input, c->input_len) : 0;
 
 	memmove(c->input, c->input + took, c->input_len - took);
 	c->input_len -= took;
 }
 
-static void room(void *arg)
+void console_room(void *console)
 {
-	struct console *c = arg;
+	struct console *c = console;
 
 	feed(c);
 	update_watches(c);
@@ -174,7 +172,7 @@ static void put_help(struct console *c)
 	escape_name(c->escape.key, key);
 	len = snprintf(help, sizeof(help), "\r\n%s%s X quits, %s H shows this, %s %c sends %s\r\n",
 		message_prefix(), key, key, key, escape_letter(c->escape.key), key);
-	output(c, (const u8 *)help, len);
+	console_output(c, (const u8 *)help, len);
 }
 
 static void typed(struct console *c, u8 byte)
@@ -292,14 +290,14 @@ static int bind_path(int fd, const struct sockaddr_un *address)
 	return bind(fd, (const void *)address, sizeof(*address)) ? -errno : 0;
 }
 
-static int open_socket(struct console *c, const char *path, char problem[320])
+static int open_socket(struct console *c, const char *option, const char *path, char problem[320])
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	int error;
 
 	if (strlen(path) >= sizeof(address.sun_path)) {
-		snprintf(problem, 320, "--serial unix: the path is longer than %zu characters; give "
-			"a shorter one", sizeof(address.sun_path) - 1);
+		snprintf(problem, 320, "%s unix: the path is longer than %zu characters; give a "
+			"shorter one", option, sizeof(address.sun_path) - 1);
 		return -ENAMETOOLONG;
 	}
 	strcpy(address.sun_path, path);
@@ -312,12 +310,13 @@ static int open_socket(struct console *c, const char *path, char problem[320])
 		error = !c->path ? -ENOMEM : listen(c->listener, 1) ? -errno : 0;
 	}
 	if (error)
-		snprintf(problem, 320, "--serial unix: cannot listen at %.200s: %s; give another "
-			"path", path, strerror(-error));
+		snprintf(problem, 320, "%s unix: cannot listen at %.200s: %s; give another path",
+			option, path, strerror(-error));
 	return error;
 }
 
-int console_open(struct console **console, const char *where, u8 escape, char problem[320])
+int console_open(struct console **console, const char *option, const char *where, u8 escape,
+	char problem[320])
 {
 	struct console *c = calloc(1, sizeof(*c));
 	int error = 0;
@@ -338,15 +337,15 @@ int console_open(struct console **console, const char *where, u8 escape, char pr
 		c->own_out = true;
 		if (c->out < 0) {
 			error = -errno;
-			snprintf(problem, 320, "--serial file: cannot write %.200s: %s; give another "
-				"path", where + 5, strerror(-error));
+			snprintf(problem, 320, "%s file: cannot write %.200s: %s; give another path",
+				option, where + 5, strerror(-error));
 		}
 	} else if (!strncmp(where, "unix:", 5) && where[5]) {
-		error = open_socket(c, where + 5, problem);
+		error = open_socket(c, option, where + 5, problem);
 	} else {
 		error = -EINVAL;
-		snprintf(problem, 320, "--serial %.100s: is not known; give stdio, file:PATH or "
-			"unix:PATH", where);
+		snprintf(problem, 320, "%s %.100s: is not known; give stdio, file:PATH, unix:PATH or "
+			"off", option, where);
 	}
 	if (error) {
 		console_free(c);
@@ -375,20 +374,22 @@ void console_free(struct console *c)
 
 /* ---- life ---- */
 
-void console_attach(struct console *c, struct machine *machine, struct ns16550 *uart)
+void console_attach(struct console *c, struct machine *machine, const struct console_port *port)
 {
 	c->machine = machine;
-	c->uart = uart;
+	c->port = *port;
 	c->gather.fire = gathered;
 	c->gather.arg = c;
-	uart->output = output;
-	uart->room = room;
-	uart->arg = c;
+}
+
+static bool is_terminal(const struct console *c)
+{
+	return c->stdio && c->tty;
 }
 
 void console_start(struct console *c)
 {
-	if (c->stdio && c->tty)
+	if (is_terminal(c))
 		terminal_raw(STDIN_FILENO);
 	machine_lock(c->machine);
 	if (c->listener >= 0)
@@ -414,13 +415,14 @@ void console_stop(struct console *c)
 	terminal_restore();
 }
 
-void console_suspend(struct console *c)
+void console_lend_terminal(struct console *c)
 {
-	bool raw = c->stdio && c->tty;
-
-	if (raw)
+	if (is_terminal(c))
 		terminal_restore();
-	raise(SIGSTOP);
-	if (raw)
+}
+
+void console_take_terminal(struct console *c)
+{
+	if (is_terminal(c))
 		terminal_raw(STDIN_FILENO);
 }

@@ -29,7 +29,8 @@ static void close_vm(struct machine *machine)
 static struct board_interrupts kvm_interrupts(struct machine *machine)
 {
 	return (struct board_interrupts){ .pic = kvm_set_pic_pin, .ioapic = kvm_set_ioapic_pin,
-		.message = kvm_send_message, .reset = kvm_vm_reset, .arg = machine->kvm };
+		.message = kvm_send_message, .cut_timer = kvm_cut_timer, .reset = kvm_vm_reset,
+		.arg = machine->kvm };
 }
 
 static void run_vcpu(struct cpu *cpu)

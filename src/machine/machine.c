@@ -18,7 +18,7 @@
 #include "base/loop.h"
 #include "board/board.h"
 #include "cpu/tlb.h"
-#include "machine/console.h"
+#include "machine/consoles.h"
 #include "machine/engines.h"
 
 void machine_lock(struct machine *machine)
@@ -202,7 +202,7 @@ static void signal_came(void *arg, int fd, unsigned events)
 
 	while (read(fd, &info, sizeof(info)) == sizeof(info)) {
 		if (info.ssi_signo == SIGTSTP)
-			console_suspend(machine->console);
+			consoles_suspend(machine);
 		else
 			machine_end(machine, END_STOPPED);
 	}
@@ -301,10 +301,7 @@ static int make(struct machine *machine, const struct machine_config *config,
 	error = error ? error : machine->engine->start(machine, config);
 	error = error ? error : watch_signals(machine);
 	/* Last: it may create a file, which shall not be where something else is wrong */
-	if (!error)
-		error = console_open(&machine->console, config->serial, config->escape, problem);
-	if (!error)
-		console_attach(machine->console, machine, &machine->board->com1);
+	error = error ? error : consoles_open(machine, config, problem);
 	/* Not before all is made: what is wrong stands alone */
 	if (!error && note[0])
 		message("%s", note);
@@ -338,7 +335,7 @@ int machine_new(struct machine **result, const struct machine_config *config,
 
 enum machine_end machine_run(struct machine *machine)
 {
-	console_start(machine->console);
+	consoles_start(machine);
 	machine->ready_ns = clock_ns();
 	for (unsigned i = 0; i < machine->cpu_count; i++) {
 		if (pthread_create(&machine->threads[i], NULL, vcpu_main, machine->cpus[i])) {
@@ -356,7 +353,7 @@ enum machine_end machine_run(struct machine *machine)
 	for (unsigned i = 0; i < machine->thread_count; i++)
 		pthread_join(machine->threads[i], NULL);
 	machine->end_ns = clock_ns();
-	console_stop(machine->console);
+	consoles_stop(machine);
 	return machine->end;
 }
 
@@ -374,7 +371,7 @@ void machine_free(struct machine *machine)
 		cpuid_table_free(cpu->cpuid);
 		tlb_free(cpu);
 	}
-	console_free(machine->console);
+	consoles_free(machine);
 	if (machine->signal_fd >= 0)
 		close(machine->signal_fd);
 	if (machine->memory)

@@ -20,6 +20,8 @@ struct loop;
 enum machine_end { END_NONE, END_POWEROFF, END_DEBUG_EXIT, END_TRIPLE_FAULT, END_RESET, END_STOPPED,
 	END_FAILED };
 
+enum { CONSOLE_SERIAL, CONSOLE_VIRTIO, CONSOLE_COUNT };
+
 struct machine {
 	struct ram ram;
 	struct space *memory;
@@ -42,7 +44,7 @@ struct machine {
 	unsigned parked;         /* vCPUs that left the engine for a reset, under the lock */
 	u64 generation;          /* resets done so far */
 	pthread_cond_t reset_done;
-	struct console *console;
+	struct console *consoles[CONSOLE_COUNT]; /* NULL: off */
 	int signal_fd;
 	u64 ready_ns, end_ns;    /* CLOCK_MONOTONIC: when the vCPUs started, when the VM ended */
 };
@@ -54,7 +56,9 @@ struct machine_config {
 	const struct board_config *board;
 	enum engine_choice engine;
 	enum nested_vendor nested;
-	const char *serial; /* where the serial port leads, see machine/console.h */
+	/* Where the serial port and the virtio console lead: "off", or see machine/console.h. The
+	 * board has a virtio console where it is not off. */
+	const char *serial, *console;
 	u8 escape;          /* the terminal's, see machine/escape.h */
 	u64 code_cache; /* bytes */
 	bool no_reboot;

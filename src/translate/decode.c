@@ -438,6 +438,28 @@ static bool ignores_w(const struct guest_insn *g, const ZydisDecodedInstruction 
 	}
 }
 
+/*
+ * What becomes of an instruction that may not have its LOCK: all of it is fetched before that is seen,
+ * so whether it is too long, or not all there, comes first.
+ */
+static ZyanStatus fetch_locked(const ZydisDecoder *decoder, const u8 *bytes, unsigned available)
+{
+	ZydisDecodedInstruction z;
+	ZyanStatus status;
+	u8 copy[15];
+
+	memcpy(copy, bytes, available);
+	for (unsigned i = 0; i < available; i++) {
+		if (copy[i] != 0xf0)
+			continue;
+		copy[i] = 0x3e;
+		status = ZydisDecoderDecodeInstruction(decoder, NULL, copy, available, &z);
+		if (status != ZYDIS_STATUS_ILLEGAL_LOCK)
+			return ZYAN_SUCCESS(status) ? ZYDIS_STATUS_ILLEGAL_LOCK : status;
+	}
+	return ZYDIS_STATUS_ILLEGAL_LOCK;
+}
+
 int decode_guest(const struct cpu *cpu, u32 mode, const u8 *bytes, unsigned available,
 	struct guest_insn *g)
 {
@@ -464,6 +486,8 @@ int decode_guest(const struct cpu *cpu, u32 mode, const u8 *bytes, unsigned avai
 	if (available > 15)
 		available = 15;
 	status = ZydisDecoderDecodeFull(&decoder, bytes, available, &z, ops);
+	if (status == ZYDIS_STATUS_ILLEGAL_LOCK)
+		status = fetch_locked(&decoder, bytes, available);
 	if (!ZYAN_SUCCESS(status)) {
 		if (status == ZYDIS_STATUS_NO_MORE_DATA && available < 15)
 			return -1;

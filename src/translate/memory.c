@@ -122,14 +122,14 @@ static struct pending_access *new_access(struct translator *t, unsigned i)
 	} else {
 		t->access_count++;
 	}
-	access->site = (struct site){
+	*access = (struct pending_access){ .site = {
 		.block = cache_offset(t, (u8 *)t->block),
 		.offset = g->offset,
 		.len = g->insn.len,
 		.align = g->align,
 		.waits = g->waits,
 		.align_waived = g->align_waived,
-	};
+	} };
 	return access;
 }
 
@@ -197,7 +197,6 @@ void emit_access(struct translator *t, unsigned i, unsigned seg, unsigned size, 
 			(write ? CPU_OFFSET(seg_write_end) : CPU_OFFSET(seg_read_end)) + 8 * seg);
 		by_segment = new_access(t, i);
 		by_segment->jump = jcc_rel32(e, CC_A);
-		by_segment->has_tag = false;
 		fill_site(&by_segment->site, seg, true, size, read, write, g->masked);
 		add_gs(e, R11, CPU_OFFSET(seg[0].base) + seg * sizeof(struct segment));
 		mov_rr32(e, R11, R11);
@@ -242,7 +241,6 @@ static i32 emit_constant(struct translator *t, unsigned i, u64 address, unsigned
 	put32(e, (u32)(address & PAGE_MASK));
 	access = new_access(t, i);
 	access->jump = jcc_rel32(e, CC_NE);
-	access->has_tag = false;
 	access->has_constant = true;
 	access->constant = address;
 	fill_site(&access->site, t->insns[i].insn.seg, false, size, read, write,

@@ -212,6 +212,9 @@ u64 engine_dispatch(struct cpu *cpu, u32 variant)
 		}
 		if (cpu->context_stale)
 			tlb_select(cpu);
+		/* what the host would not check goes through rt_access() */
+		if (unlikely(cpu->mode & MODE_ALIGN))
+			variant |= VARIANT_SLOW;
 		linear = linear_rip(cpu);
 		if (!variant) {
 			struct jump_entry *jump =
@@ -349,6 +352,14 @@ static bool x87_pending(const struct cpu *cpu)
 	return fsw & 0x80;
 }
 
+/* What an operand's address must be a multiple of under MODE_ALIGN: APM2 table 8-7. */
+static unsigned natural_alignment(unsigned size)
+{
+	if (size & (size - 1)) /* x87's 80 bits; all others have a handler in C */
+		return 8;
+	return MIN(size, 16u);
+}
+
 /* A linear address from the operand's offset, with the checks the inline code left to C. */
 static int site_linear(struct cpu *cpu, const struct site *site, u64 address, u64 *linear)
 {
@@ -403,7 +414,8 @@ u64 rt_access(struct cpu *cpu, struct site *site, u64 address)
 	}
 	if (site->masked)
 		return access_masked(cpu, site, block, address);
-	if (site_linear(cpu, site, address, &linear))
+	if (site_linear(cpu, site, address, &linear) ||
+	    cpu_check_aligned(cpu, linear, natural_alignment(site->size)))
 		return deliver(cpu);
 	if (cpu_watching(cpu)) {
 		if (site->read)

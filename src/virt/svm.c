@@ -104,10 +104,24 @@ static void exit_to_host(struct cpu *cpu, bool ran)
 	svm_set_gif(cpu, false);
 }
 
+/*
+ * EXITINTINFO does not tell ICEBP's #DB from other traps, whose RIP is the next instruction's, so the
+ * saved RIP has to be that too. A task switch alone exits with RIP at the ICEBP, APM2 15.14.1.
+ */
+static bool delivers_icebp(const struct cpu *cpu, u64 code)
+{
+	const struct event *event = &cpu->event;
+
+	return event->valid && event->type == EVENT_EXCEPTION && event->vector == VEC_DB &&
+	       event->insn_len && code != SVM_EXIT_TASK_SWITCH;
+}
+
 static void vmexit(struct cpu *cpu, u64 code, u64 info1, u64 info2, u64 nrip)
 {
 	union vmcb *v = &svm_of(cpu)->vmcb;
 
+	if (delivers_icebp(cpu, code))
+		cpu->rip += cpu->event.insn_len;
 	v->exit_code = code;
 	v->exit_info1 = info1;
 	v->exit_info2 = info2;

@@ -422,7 +422,7 @@ static void prepare(struct maker *m, ZydisMnemonic mnemonic)
 			load_stack(m);
 	}
 	if (mnemonic == ZYDIS_MNEMONIC_POPF || mnemonic == ZYDIS_MNEMONIC_POPFQ) {
-		/* AND DWORD [rSP], mask: no AC, since the host's kernel sets CR0.AM; TF at times */
+		/* AND DWORD [rSP], mask: TF at times, and AC where the host has it as we do */
 		u32 mask = rng_percent(rng, 10) ? ~(u32)RFLAGS_AC : ~(u32)(RFLAGS_AC | RFLAGS_TF);
 		u8 and[10] = { 0x81, 0x24, 0x24 };
 		unsigned n = 3;
@@ -431,6 +431,8 @@ static void prepare(struct maker *m, ZydisMnemonic mnemonic)
 			memcpy(and, "\x67\x66\x81\x24\x24", 5);
 			n = 5;
 		}
+		if (m->options->amd && m->options->way != WAY_SUPERVISOR && m->seq->seed % 8 == 0)
+			mask |= RFLAGS_AC;
 		memcpy(and + n, &mask, 4);
 		append(m, and, n + 4)->keep = true;
 	}

@@ -130,9 +130,6 @@ static void capture(struct batch *batch, const ucontext_t *uc, int sig)
 	result->state.vector = sig == SIGPROF ? VECTOR_TIMEOUT : (u32)gregs[REG_TRAPNO];
 	result->state.error = (u32)gregs[REG_ERR];
 	result->state.cr2 = (u64)gregs[REG_CR2];
-	/* the engine does not run what does not end: no store of it may be left */
-	if (sig == SIGPROF)
-		memcpy(batch->code, batch->pristine, CODE_SIZE);
 	memcpy(&size, fp + 464 + 16, 4); /* struct _fpx_sw_bytes.xstate_size */
 	memset(result->state.xsave, 0, XSAVE_SIZE);
 	memcpy(result->state.xsave, fp, MIN(size, (u32)XSAVE_SIZE));
@@ -154,6 +151,11 @@ static void prepare(struct batch *batch, ucontext_t *uc, const struct options *o
 	u64 cs, ss;
 	unsigned i;
 
+	/* as main.c does on the engine's side: what does not end the engine does not even begin */
+	if (current && (batch->sequences[current - 1].stores_code ||
+			       batch->native[current - 1].state.vector == VECTOR_TIMEOUT ||
+			       batch->native[current - 1].state.vector == VEC_AC))
+		memcpy(batch->code, batch->pristine, CODE_SIZE);
 	for (i = 0; i < RW_PAGES; i++)
 		memcpy(batch->data + rw_pages[i] * PAGE_SIZE,
 			batch->pool + seq->pool_offset + i * PAGE_SIZE, PAGE_SIZE);

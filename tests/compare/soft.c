@@ -247,7 +247,8 @@ static void enter_mode(struct cpu *cpu, enum mode mode, bool supervisor)
 				set_segment(&cpu->seg[i], i < FS ? 0x0f : 0, SEGMENT_BASE16, 0xffff, data);
 	}
 	set_segment(&cpu->seg[TR], 0x40, SYSTEM_TSS, 103, SEG_P | 0xb);
-	set_segment(&cpu->seg[LDTR], 0, 0, 0, 0);
+	/* as Linux has them: STR and SLDT tell user code, also where UMIP makes the kernel answer */
+	set_segment(&cpu->seg[LDTR], 0x50, 0, 0, 0);
 	cpu->gdtr = (struct table_register){ .base = SYSTEM_GDT, .limit = 0xfff };
 	cpu->idtr = (struct table_register){ .base = SYSTEM_IDT, .limit = 0xfff };
 }

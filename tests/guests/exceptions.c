@@ -296,19 +296,122 @@ static void page_faults(void)
 	check_equal(*(u32 *)(page + PAGE - 4), 0, "nothing was stored");
 }
 
-/* #AC, 8.2.18: CPL 3, CR0.AM and RFLAGS.AC. */
-static u64 user_misaligned(u64 address)
+/* Fetched whole before it is looked at: more than 15 bytes are #GP whatever else is wrong, 8.2.14. */
+static void lengths(void)
 {
-	return guest_try("pushfq; orl $0x40000, (%%rsp); popfq; movl 1(%0), %%eax; "
-			 "pushfq; andl $~0x40000, (%%rsp); popfq", : : "r"(address) : "rax");
+	check_equal(guest_try(".fill 14, 1, 0x66; nop"), NO_TRAP, "15 bytes");
+	check_equal(guest_try(".fill 15, 1, 0x66; nop"), VEC_GP, "16 bytes");
+	check_equal(guest_last.error, 0, "their error code");
+	check_equal(guest_try(".fill 12, 1, 0x66; .byte 0xf0, 0x89, 0xc0"), VEC_UD, "15 bytes, LOCK");
+	check_equal(guest_try(".fill 12, 1, 0x66; .byte 0xf0, 0xf0, 0x89, 0xc0"), VEC_GP, "16 bytes, LOCK");
+	check_equal(guest_try(".fill 11, 1, 0x66; .byte 0xf0, 0x0f, 0xc4, 0x45, 0x4c, 0x66"), VEC_GP,
+		"17 bytes, LOCK");
+	check_equal(guest_try(".byte 0xf0, 0x89, 0xc0"), VEC_UD, "LOCK without memory");
+}
+
+/*
+ * #AC, 8.2.18: at CPL 3 with CR0.AM and RFLAGS.AC. RDI is the address, RBX the way back, RSP is put
+ * right there.
+ */
+extern u64 aligned_code;
+u64 aligned_code;
+u64 user_aligned(u64 address);
+__asm__(".text\nuser_aligned:\n\t"
+	"movq %rsp, %r12; leaq 1f(%rip), %rbx; movq %rbx, guest_fixup; jmp *aligned_code\n"
+	"1:\tmovq %r12, %rsp; movq $0, guest_fixup; ret");
+#define ALIGNED(name, text) \
+	extern u8 name[]; \
+	__asm__(".text\n" #name ":\n\t" text "; jmp *%rbx")
+ALIGNED(load8, "movb (%rdi), %al");
+ALIGNED(load16, "movw (%rdi), %ax");
+ALIGNED(load32, "movl (%rdi), %eax");
+ALIGNED(store64, "movq %rax, (%rdi)");
+ALIGNED(modify32, "lock addl $1, (%rdi)");
+ALIGNED(load_unaligned, "movdqu (%rdi), %xmm0");
+ALIGNED(load_half, "movq (%rdi), %xmm0");
+ALIGNED(exchange8b, "cmpxchg8b (%rdi)");
+ALIGNED(bit16, "btw $1, (%rdi)");
+ALIGNED(bit_register, "xorl %eax, %eax; btsl %eax, (%rdi)");
+ALIGNED(x87_80, "fldt (%rdi); fstp %st(0)");
+ALIGNED(x87_environment, "fnstenv (%rdi)");
+ALIGNED(x87_environment16, "data16 fnstenv (%rdi)");
+ALIGNED(string16, "movq %rdi, %rsi; lodsw");
+ALIGNED(string64, "movl $2, %ecx; rep stosq");
+ALIGNED(pointer32, "lgsl (%rdi), %eax");
+ALIGNED(pointer16, "lgsw (%rdi), %ax");
+ALIGNED(selector, "movw %ds, (%rdi)");
+ALIGNED(push64, "leaq 64(%rdi), %rsp; pushq $1");
+ALIGNED(pushf16, "leaq 64(%rdi), %rsp; pushfw");
+ALIGNED(pop64, "movq %rdi, %rsp; popq %rax");
+ALIGNED(call_near, "leaq 64(%rdi), %rsp; call 2f; 2:");
+ALIGNED(enter_frame, "leaq 64(%rdi), %rsp; enter $0, $0");
+ALIGNED(enter_odd, "leaq 64(%rdi), %rsp; enter $7, $0");
+ALIGNED(must16, "movaps (%rdi), %xmm0");
+ALIGNED(load_gs, "movl $0x43, %eax; movl %eax, %gs");
+
+static unsigned aligned_try(const u8 *code, const u8 *address, u64 rflags)
+{
+	aligned_code = (u64)code;
+	guest_last.vector = NO_TRAP;
+	guest_user_rflags = rflags;
+	guest_user(user_aligned, (u64)address);
+	guest_user_rflags = 0;
+	return guest_last.vector;
 }
 
 static void alignment(void)
 {
-	static u64 words[2];
+	static u8 bytes[256] __attribute__((aligned(64)));
+	static const struct {
+		const char *name;
+		const u8 *code;
+		unsigned align;
+	} rows[] = { { "a byte", load8, 1 }, { "a word", load16, 2 }, { "a doubleword", load32, 4 },
+		{ "a quadword", store64, 8 }, { "LOCK ADD", modify32, 4 }, { "MOVDQU", load_unaligned, 16 },
+		{ "MOVQ", load_half, 8 }, { "CMPXCHG8B", exchange8b, 8 }, { "BT", bit16, 2 },
+		{ "BTS with a register", bit_register, 4 }, { "80 bits", x87_80, 8 },
+		{ "FNSTENV", x87_environment, 4 }, { "FNSTENV, 16 bits", x87_environment16, 2 },
+		{ "LODSW", string16, 2 }, { "REP STOSQ", string64, 8 },
+		{ "a far pointer of 48 bits", pointer32, 4 }, { "a far pointer of 32 bits", pointer16, 2 },
+		{ "a selector", selector, 2 }, { "PUSH", push64, 8 }, { "PUSHF, 16 bits", pushf16, 2 },
+		{ "POP", pop64, 8 }, { "CALL", call_near, 8 }, { "ENTER", enter_frame, 8 } };
+	u64 cr0 = read_cr0();
+	u8 *tables = guest_pages(2);
+	struct table moved = { guest_gdtr.limit, (u64)tables + 3 };
 
-	write_cr0(read_cr0() & ~CR0_AM);
-	check_equal(guest_user(user_misaligned, (u64)words), NO_TRAP, "AC without CR0.AM");
+	write_cr0(cr0 & ~CR0_AM);
+	check_equal(aligned_try(load32, bytes + 1, FLAG_AC), NO_TRAP, "AC without CR0.AM");
+	write_cr0(cr0 | CR0_AM);
+	check_equal(aligned_try(load32, bytes + 1, 0), NO_TRAP, "CR0.AM without AC");
+	__asm__ volatile("pushfq; orl $0x40000, (%rsp); popfq");
+	check_equal(guest_try("movl 1(%0), %%eax", : : "r"(bytes) : "rax"), NO_TRAP, "both at CPL 0");
+	__asm__ volatile("pushfq; andl $~0x40000, (%rsp); popfq");
+	if (guest_tcg_wrong("#AC")) {
+		write_cr0(cr0);
+		return;
+	}
+	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
+		for (unsigned at = 0; at <= 16; at++) {
+			unsigned want = at % rows[i].align ? VEC_AC : NO_TRAP;
+
+			memset(bytes, 0, sizeof(bytes));
+			check_equal(aligned_try(rows[i].code, bytes + at, FLAG_AC), want,
+				"%s at %u", rows[i].name, at);
+			if (want == VEC_AC)
+				check_equal(guest_last.error, 0, "#AC's error code");
+		}
+	check_equal(aligned_try(enter_odd, bytes, FLAG_AC), VEC_AC, "ENTER to a top that is misaligned");
+	check_equal(aligned_try(must16, bytes + 1, FLAG_AC), VEC_GP, "MOVAPS is #GP all the same");
+	/* the page comes after, the linear address before: as CPUs have it */
+	check_equal(aligned_try(load32, (u8 *)0x3000000001, FLAG_AC), VEC_AC, "#AC comes before #PF");
+	check_equal(aligned_try(load32, (u8 *)0x3000000000, FLAG_AC), VEC_PF, "aligned: #PF");
+	check_equal(aligned_try(load32, (u8 *)0x800000000001, FLAG_AC), VEC_GP, "not canonical: #GP");
+	/* what the processor reads for itself is not checked */
+	memcpy(tables + 3, (void *)guest_gdtr.base, guest_gdtr.limit + 1);
+	lgdt(&moved);
+	check_equal(aligned_try(load_gs, bytes, FLAG_AC), NO_TRAP, "a descriptor at an odd address");
+	lgdt(&guest_gdtr);
+	write_cr0(cr0);
 }
 
 void guest_main(void)
@@ -322,5 +425,6 @@ void guest_main(void)
 	ist();
 	double_fault();
 	page_faults();
+	lengths();
 	alignment();
 }

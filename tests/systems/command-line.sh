@@ -68,6 +68,11 @@ wrong --serial . run --kernel "$guest" --serial "file:$dir/directory"
 wrong --serial . run --kernel "$guest" --serial "unix:$dir/absent/socket"
 wrong --escape Ctrl-B run --kernel "$guest" --escape Enter
 wrong --escape Ctrl-B run --kernel "$guest" --escape Ctrl-M
+wrong --console stdio run --kernel "$guest" --console tty
+wrong --console . run --kernel "$guest" --console "file:$dir/directory"
+wrong --console . run --kernel "$guest" --console "unix:$dir/absent/socket"
+wrong --console --serial run --kernel "$guest" --console stdio --serial stdio
+wrong --console --serial run --kernel "$guest" --serial file:both --console file:both
 wrong --debug-exit port run --kernel "$guest" --debug-exit=hello
 wrong --debug-exit port run --kernel "$guest" --debug-exit=0x12345
 wrong --trace svm run --kernel "$guest" --trace everything
@@ -91,7 +96,7 @@ fi
 "$nestbox" run --help >"$dir/help"
 tr -d '\\' <"$root/docs/nestbox.1" >"$dir/man"
 for option in kernel initrd append module memory cpus nested-hw-virt engine disk net rng serial \
-	escape debug-exit trace no-reboot stats code-cache; do
+	console escape debug-exit trace no-reboot stats code-cache; do
 	grep -q -- "--$option" "$dir/help" || fail "--$option is not in --help"
 	grep -q -- "--$option" "$dir/man" || fail "--$option is not in the man page"
 done

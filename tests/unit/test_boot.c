@@ -566,8 +566,9 @@ static void acpi(void **state)
 {
 	u8 *area = calloc(1, BOARD_FIRMWARE_LEN);
 	struct acpi_layout layout = { .cpus = 256, .ioapic = 0xfec00000, .lapic = 0xfee00000,
-		.pm = 0x600, .reset = 0xcf9, .reset_value = 0xe, .sci = 9 };
+		.hpet = 0xfed00000, .pm = 0x600, .reset = 0xcf9, .reset_value = 0xe, .sci = 9 };
 	const u8 *rsdp = area + BOARD_RSDP - BOARD_FIRMWARE, *xsdt;
+	unsigned hpets = 0;
 
 	acpi_put_tables(area, &layout);
 	assert_memory_equal(rsdp, "RSD PTR ", 8);
@@ -588,8 +589,14 @@ static void acpi(void **state)
 			assert_int_equal(sum(dsdt, get(dsdt + 4, 4)), 0);
 			assert_memory_equal(facs, "FACS", 4);
 			assert_int_equal(get(table + 36, 4) % 64, 0);
+		} else if (!memcmp(table, "HPET", 4)) {
+			assert_int_equal(get(table + 36, 4), HPET_ID);
+			assert_int_equal(get(table + 40, 1), 0); /* memory */
+			assert_int_equal(get(table + 44, 8), 0xfed00000);
+			hpets++;
 		}
 	}
+	assert_int_equal(hpets, 1);
 	free(area);
 }
 

@@ -119,6 +119,11 @@ static void values(void **state)
 	accepted("--serial", "unix:/tmp/x");
 	accepted("--escape", "Ctrl-B");
 	accepted("--escape", "none");
+	accepted("--serial", "off");
+	accepted("--console", "stdio");
+	accepted("--console", "file:/tmp/x");
+	accepted("--console", "unix:/tmp/x");
+	accepted("--console", "off");
 	accepted("--trace", "svm");
 	accepted("--code-cache", "64M");
 
@@ -143,6 +148,8 @@ static void values(void **state)
 	refused("--escape", "b");
 	refused("--escape", "Ctrl-X");
 	refused("--escape", NULL);
+	refused("--console", "unix:");
+	refused("--console", "on");
 	refused("--trace", "svm,nothing");
 	refused("--code-cache", "1K");
 	refused("--code-cache", "1T");
@@ -180,6 +187,50 @@ static void contents(void **state)
 	assert_int_equal(o->machine.escape, 0x1d);
 	assert_true(o->escape_given);
 	drop(o);
+}
+
+/* Two consoles in one place are refused, and the terminal goes to the one that was asked for. */
+static void consoles(void **state)
+{
+	static const struct {
+		const char *serial, *console;
+		bool good;
+		const char *serial_is;
+	} rows[] = {
+		{ NULL, NULL, true, "stdio" },
+		{ NULL, "stdio", true, "off" },
+		{ NULL, "file:/tmp/x", true, "stdio" },
+		{ "stdio", "stdio", false, NULL },
+		{ "file:/tmp/x", "file:/tmp/x", false, NULL },
+		{ "file:/tmp/x", "stdio", true, "file:/tmp/x" },
+		{ "stdio", "unix:/tmp/x", true, "stdio" },
+		{ "off", "off", true, "off" },
+		{ "stdio", "off", true, "stdio" },
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(rows); i++) {
+		struct run_options *o = malloc(sizeof(*o));
+		char *argv[4];
+		int argc = 0;
+
+		if (rows[i].serial) {
+			argv[argc++] = "--serial";
+			argv[argc++] = (char *)rows[i].serial;
+		}
+		if (rows[i].console) {
+			argv[argc++] = "--console";
+			argv[argc++] = (char *)rows[i].console;
+		}
+		assert_int_equal(run_options_parse(o, argc, argv), rows[i].good ? 0 : -1);
+		if (rows[i].good) {
+			assert_string_equal(o->machine.serial, rows[i].serial_is);
+			assert_int_equal(o->board.console,
+				rows[i].console && strcmp(rows[i].console, "off"));
+		} else {
+			assert_int_equal(strncmp(o->problem, "--console", 9), 0);
+		}
+		drop(o);
+	}
 }
 
 static void defaults(void **state)
@@ -241,7 +292,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(sizes), cmocka_unit_test(nearest), cmocka_unit_test(values),
-		cmocka_unit_test(contents), cmocka_unit_test(defaults), cmocka_unit_test(unknown),
+		cmocka_unit_test(contents), cmocka_unit_test(consoles),
+		cmocka_unit_test(defaults), cmocka_unit_test(unknown),
 		cmocka_unit_test(files),
 	};
 

@@ -21,6 +21,8 @@ CODE(sti_exit, "sti; vmmcall");
 CODE(mov_ss_exit, "mov %ss, %eax; mov %eax, %ss; vmmcall");
 CODE(int3_code, "int3");
 CODE(int_code, "int $0x41");
+CODE(icebp_code, ".byte 0xf1");
+CODE(sti_icebp, "sti; .byte 0xf1");
 
 static unsigned taken[256], order[8], ordered;
 static u64 taken_rip[256], taken_error[256], taken_cr8;
@@ -163,6 +165,43 @@ static void faulting_injection(void)
 		check_equal(vmcb->rip, nothing, "RIP, %u", i);
 		check(!(vmcb->event_inj & EVENT_INFO_VALID), "EVENTINJ is used up, %u", i);
 	}
+}
+
+/* ICEBP's #DB is a trap wherever it is seen; its own intercept comes before it. 15.9, 15.12.2 */
+static void icebp(void)
+{
+	if (guest_tcg_wrong("ICEBP"))
+		return;
+	fresh();
+	guest_set_handler(VEC_DB, on_event);
+	check_equal(svm_run_at(icebp_code), SVM_EXIT_VMMCALL, "ICEBP");
+	check_equal(taken[VEC_DB], 1, "ICEBP: #DB in the guest");
+	check_equal(taken_rip[VEC_DB], icebp_code_end, "ICEBP: a trap");
+	fresh();
+	svm_intercept(SVM_EXIT_EXCEPTION + VEC_DB, true);
+	check_equal(svm_run_at(icebp_code), SVM_EXIT_EXCEPTION + VEC_DB, "ICEBP, #DB intercepted");
+	check_equal(vmcb->rip, icebp_code_end, "ICEBP, #DB intercepted: RIP is the next instruction's");
+	/* as hypervisors go on: the #DB is injected, its handler returns behind ICEBP */
+	inject(3, VEC_DB, false, 0);
+	check_equal(svm_run(), SVM_EXIT_VMMCALL, "ICEBP, injected again");
+	check_equal(taken[VEC_DB], 1, "ICEBP, injected again: once");
+	check_equal(taken_rip[VEC_DB], icebp_code_end, "ICEBP, injected again: RIP in the frame");
+	fresh();
+	svm_intercept(SVM_EXIT_ICEBP, true);
+	svm_intercept(SVM_EXIT_EXCEPTION + VEC_DB, true);
+	check_equal(svm_run_at(icebp_code), SVM_EXIT_ICEBP, "ICEBP's own intercept comes first");
+	check_equal(vmcb->rip, icebp_code, "ICEBP's own intercept: RIP");
+	fresh();
+	svm_intercept(SVM_EXIT_EXCEPTION + VEC_DB, true);
+	check_equal(svm_run_at(sti_icebp), SVM_EXIT_EXCEPTION + VEC_DB, "ICEBP in a shadow");
+	check(!(vmcb->interrupt_state & INTERRUPT_STATE_SHADOW), "ICEBP ends the shadow");
+	fresh();
+	vmcb->idtr_base = 0x3000000000;
+	svm_intercept(SVM_EXIT_EXCEPTION + VEC_PF, true);
+	check_equal(svm_run_at(icebp_code), SVM_EXIT_EXCEPTION + VEC_PF, "ICEBP, a fault of its delivery");
+	check_equal(vmcb->exit_int_info, EVENT_INFO_VALID | 3 << 8 | VEC_DB, "ICEBP: EXITINTINFO");
+	check_equal(vmcb->rip, icebp_code_end, "ICEBP, a fault of its delivery: RIP");
+	guest_set_handler(VEC_DB, NULL);
 }
 
 /* ---- physical interrupts ---- */
@@ -475,6 +514,7 @@ void guest_main(void)
 	injection();
 	software_injection();
 	faulting_injection();
+	icebp();
 	physical();
 	if (!guest_tcg_wrong("SMI"))
 		smi();

@@ -16,6 +16,9 @@ CODE(vmsave_code, "vmsave %rax");
 CODE(vmload_code, "vmload %rax");
 CODE(read_efer, "rdmsr; shl $32, %rdx; or %rdx, %rax");
 
+#define CODE32(name, text) CODE(name, ".code32; " text "; .code64")
+CODE32(through_es, "movb %es:(%ebx), %al; movb $0x5a, %es:1(%ebx); movw %es:(%ebx), %dx");
+
 static void round_trip(void)
 {
 	u64 host_cr0 = read_cr0(), host_cr3 = read_cr3(), host_cr4 = read_cr4();
@@ -67,6 +70,39 @@ static void round_trip(void)
 	check_equal(read_dr7(), 0x400, "host DR7: no breakpoint is left");
 }
 
+/* A segment's limit and kind are the VMCB's: expand-down, and as plain data. APM2 4.8.1, 4.7.4 */
+static void segment_limits(void)
+{
+	u8 *bytes = guest_pages(1);
+
+	for (unsigned down = 0; down < 2; down++)
+		for (unsigned above = 0; above < 2; above++) {
+			u64 exit_code;
+
+			bytes[0] = 0x77;
+			bytes[1] = 0;
+			svm_fresh();
+			vmcb->cs_selector = SEL_CODE32;
+			vmcb->cs_attrib = 0xc9b;
+			vmcb->es_attrib = down ? 0x497 : 0x493;
+			vmcb->es_limit = 0xfff;
+			svm_regs.rbx = above ? 0x1000 : 0x500;
+			vmcb->es_base = (u64)bytes - svm_regs.rbx;
+			svm_intercept(SVM_EXIT_EXCEPTION + VEC_GP, true);
+			exit_code = svm_run_at(through_es);
+			if (down != above) {
+				check_equal(exit_code, SVM_EXIT_EXCEPTION + VEC_GP, "out of the limit");
+				check_equal(vmcb->rip, through_es, "out of the limit: RIP");
+				continue;
+			}
+			check_equal(exit_code, SVM_EXIT_VMMCALL, "within the limit");
+			check_equal(vmcb->rax & 0xff, 0x77, "within the limit: read");
+			check_equal(svm_regs.rdx, 0x5a77, "within the limit: written");
+			check_equal(vmcb->es_attrib, down ? 0x497 : 0x493, "ES's attributes are saved");
+			check_equal(vmcb->es_limit, 0xfff, "ES's limit is saved");
+		}
+}
+
 static void descriptor_tables(void)
 {
 	u8 *image = guest_pages(1);
@@ -115,7 +151,8 @@ static void clean_bits(void)
 			vmcb->cr4 |= CR4_TSD;
 			vmcb->dr6 = 0xffff0ff4;
 			vmcb->es_selector = 0;
-			svm_intercept(0x00, true);
+			/* who reads intercepts that are clean would see no more than this one */
+			svm_intercept(0x00, rows[i].bit == 0);
 			vmcb->clean = clean ? 0x7ff : 0x7ff & ~BIT(rows[i].bit);
 			svm_regs.rbx = svm_regs.rsi = svm_regs.rdx = 0;
 			exit_code = svm_run_at(read_state);
@@ -407,6 +444,8 @@ void guest_main(void)
 	if (!svm_setup())
 		return;
 	round_trip();
+	if (!guest_tcg_wrong("limits of data segments"))
+		segment_limits();
 	descriptor_tables();
 	clean_bits();
 	vmload_vmsave();
