@@ -11,9 +11,11 @@
 #include "kvm/host.h"
 
 struct kvm_vm;
+struct loop;
 
 struct kvm_config {
 	struct space *memory, *ports;
+	struct loop *loop; /* where doorbells ring */
 	struct cpu *const *cpus; /* made, but for phys_bits, which becomes what KVM gives */
 	unsigned cpu_count;
 };

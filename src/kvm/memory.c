@@ -47,9 +47,8 @@ static bool is_in(const struct space_piece *piece, const struct space_piece *lis
 }
 
 /* Old slots go before new ones come: two may not overlap. */
-void kvm_memory_update(void *opaque)
+void kvm_memory_update(struct kvm_vm *vm)
 {
-	struct kvm_vm *vm = opaque;
 	struct space_piece pieces[KVM_SLOTS];
 	unsigned found = space_pieces(vm->config.memory, pieces, KVM_SLOTS), count = 0;
 
