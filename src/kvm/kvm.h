@@ -10,6 +10,7 @@
 #include "cpu/cpu.h"
 #include "kvm/host.h"
 
+struct dirty_ops;
 struct kvm_vm;
 struct loop;
 
@@ -42,6 +43,9 @@ void kvm_send_message(void *vm, u64 address, u32 data);
 int kvm_run(struct kvm_vm *vm, struct cpu *cpu);
 /* Makes it look at machine_is_leaving() soon. Any thread. */
 void kvm_kick(struct kvm_vm *vm, const struct cpu *cpu);
+
+/* mem/dirty.h; arg is the kvm_vm. */
+extern const struct dirty_ops kvm_dirty;
 
 /* Name of an exit in cpu->stats.exits[1], or NULL. */
 const char *kvm_stat_name(unsigned reason);

@@ -40,6 +40,7 @@ struct kvm_vm {
 	struct kvm_cpuid2 *cpuid; /* for all vCPUs, without what differs between them */
 	struct kvm_vcpu vcpus[256];
 	struct space_piece slots[KVM_SLOTS]; /* size 0: free */
+	bool dirty_on;     /* the kernel notes writes to the slots */
 	bool has_doorbells;
 	struct kvm_doorbell doorbells[KVM_DOORBELLS];
 };

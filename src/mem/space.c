@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "mem/space.h"
+#include "mem/dirty.h"
 
 #define MAX_RANGES 384
 #define MAX_SEGMENTS (2 * MAX_RANGES + 1)
@@ -484,6 +484,7 @@ static void ram_store(struct space *space, const struct space_hit *hit, unsigned
 	if (hit->read_only)
 		return;
 	store(hit->host, size, value);
+	dirty_note(ram, hit->ram_offset, size);
 	if (!ram->code_written)
 		return;
 	first = hit->ram_offset >> PAGE_SHIFT;

@@ -17,9 +17,10 @@ struct io_ops {
 	unsigned sizes;
 };
 
-/* Flags kept for every page of RAM; the engine and dirty logging own them. */
+/* Flags kept for every page of RAM; the engine owns them. */
 #define RAM_HAS_CODE 0x01   /* translated code was made from it */
-#define RAM_LOG_DIRTY 0x02  /* a write must be noted in the dirty log */
+
+struct dirty_ops;
 
 /*
  * The machine's RAM: one memfd, mapped once. `host` + offset is a byte of it; offset is not the
@@ -35,6 +36,11 @@ struct ram {
 	 */
 	void (*code_written)(void *engine, u64 page);
 	void *engine;
+	/* The dirty log, mem/dirty.h; a bit a page. The engine brings the operations, before a vCPU runs. */
+	bool dirty_on;
+	u64 *dirty;
+	const struct dirty_ops *dirty_ops;
+	void *dirty_arg;
 };
 
 struct space;
