@@ -40,6 +40,8 @@ end="--kernel /boot/end.guest --memory 16M"
 inner debug-exit --engine kvm \$end --append d --debug-exit
 inner triple --engine kvm \$end --append t --no-reboot
 inner reset --engine kvm \$end --append r --no-reboot
+# What the host's CPU runs and KVM cannot: one line says so, and the machine ends
+inner no-memory --engine kvm \$end --append m
 # Linux' reset of a triple fault, again and again; a halt that nothing ends; a loop
 for letter in t h s; do
 	$program run --engine kvm \$end --append \$letter </dev/null &
@@ -64,6 +66,8 @@ run 400 --engine soft --kernel "$vmlinuz" --initrd "$dir/initrd.cpio" --memory 1
 expect 'L1: debug-exit: status 85'
 expect 'L1: triple: status 3'
 expect 'L1: reset: status 1'
+expect 'KVM cannot emulate .* RIP 0xd0000000'
+expect 'L1: no-memory: status 1'
 for letter in t h s; do
 	expect "L1: $letter: runs"
 	expect "L1: $letter: stopped with status 1"
