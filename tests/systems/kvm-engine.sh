@@ -4,7 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 use_kernel
 make_end_guest
-program=$(realpath "$nestbox")
 
 # L2: comes up, finds its disk, starts itself once again, powers off
 make_initrd virtio_pci virtio_blk virtio_rng <<'END'
@@ -21,13 +20,8 @@ sleep 3
 echo "L2: slept $(($(date +%s) - from))"
 END
 mv "$dir/initrd.cpio" "$dir/l2.cpio"
-rm -rf "$dir/tree"
 
-tree=$dir/tree
-mkdir -p "$tree/boot"
-install -m 644 "$vmlinuz" "$tree/boot/vmlinuz"
-install -m 644 "$dir/l2.cpio" "$dir/end.guest" "$tree/boot/"
-copy_program "$tree" "$program"
+begin_l1_tree "$dir/l2.cpio" "$dir/end.guest"
 make_initrd kvm-amd <<END
 # One run: what it is for, then its options
 inner() {
