@@ -16,7 +16,8 @@ void loop_free(struct loop *loop);
 
 #define LOOP_READ 1
 #define LOOP_WRITE 2
-/* Watches fd; calling again changes the events, 0 stops. -errno. */
+/* Watches fd; calling again changes the events, 0 stops. -errno. From any thread that holds the
+ * machine lock. */
 int loop_watch(struct loop *loop, int fd, unsigned events,
 	void (*ready)(void *arg, int fd, unsigned events), void *arg);
 

@@ -20,6 +20,7 @@
 #include "dev/virtio_console.h"
 #include "dev/virtio_net.h"
 #include "dev/virtio_rng.h"
+#include "mem/dirty.h"
 
 #define PM_PORT 0x600
 #define CF9_PORT 0xcf9
@@ -272,6 +273,8 @@ int board_reset(struct board *b)
 		.rsdp = BOARD_RSDP };
 	if (boot_load(&b->boot))
 		return -1;
+	/* ACPI's tables and the kernel */
+	dirty_note(b->host.ram, 0, b->host.ram->size);
 	boot_enter(&b->boot, b->host.cpus[0]);
 	return 0;
 }

@@ -6,6 +6,7 @@
  */
 #include "cpu/handlers.h"
 #include "cpu/tlb.h"
+#include "mem/dirty.h"
 
 /* What a thread that makes an implicit access has to come back to. */
 struct privilege_save {
@@ -137,6 +138,7 @@ static void watched_write(struct cpu *cpu, u64 gpa, const u8 *from, unsigned len
 	if (hit.read_only)
 		return;
 	copy_bytes(hit.host, from, len);
+	dirty_note(space_ram(cpu->memory), hit.ram_offset, len);
 	if (space_ram(cpu->memory)->page_flags[hit.ram_offset >> PAGE_SHIFT] & RAM_HAS_CODE)
 		cpu->code_page_written(cpu, hit.ram_offset, len);
 }

@@ -125,14 +125,14 @@ static inline void ept_leave_hint(struct cpu *cpu, u64 gpa, const struct ept_wal
 }
 
 /* SDM3 29.3.5: A in every entry that was used, D in the last of a write. False: walk again. */
-static inline bool ept_set_flags(struct ept_walk *walk, bool write)
+static inline bool ept_set_flags(struct cpu *cpu, struct ept_walk *walk, bool write)
 {
 	unsigned last = walk->steps - 1;
 
 	for (unsigned i = 0; i < last; i++)
-		if (unlikely(!walk_set_bits(&walk->step[i], EPT_A)))
+		if (unlikely(!walk_set_bits(cpu, &walk->step[i], EPT_A)))
 			return false;
-	return walk_set_bits(&walk->step[last], write ? EPT_A | EPT_D : EPT_A);
+	return walk_set_bits(cpu, &walk->step[last], write ? EPT_A | EPT_D : EPT_A);
 }
 
 /* SDM3 table 28-7, bits 0 to 8 */
@@ -216,7 +216,7 @@ int ept_translate(struct cpu *cpu, u64 gpa, unsigned access, const struct origin
 		if (write && cpu->ept_pml && !(walk.last & EPT_D) &&
 			!cpu->virt->log_dirty(cpu, gpa & PAGE_MASK))
 			return ept_fault(cpu, gpa, access, origin, FAULT_PML_FULL, &walk);
-	} while (unlikely(!ept_set_flags(&walk, write)));
+	} while (unlikely(!ept_set_flags(cpu, &walk, write)));
 	if (hints)
 		ept_leave_hint(cpu, gpa, &walk);
 	leaf = walk.step[walk.steps - 1].value;

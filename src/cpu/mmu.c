@@ -262,28 +262,33 @@ static inline enum walk_end walk_tables(struct cpu *cpu, const struct paging *pa
 }
 
 /* False: an entry changed meanwhile, walk again. */
-static bool set_entry_bits(const struct paging *paging, struct step *step, u64 bits)
+static bool set_entry_bits(struct cpu *cpu, const struct paging *paging, struct step *step,
+	u64 bits)
 {
 	u32 old = step->value;
+	bool set;
 
 	if (likely(paging->form != FORM_LEGACY))
-		return walk_set_bits(step, bits);
+		return walk_set_bits(cpu, step, bits);
 	if ((old & bits) == bits || !step->entry)
 		return true;
 	step->value |= bits;
-	return __atomic_compare_exchange_n((u32 *)step->entry, &old, (u32)(old | bits), false,
+	set = __atomic_compare_exchange_n((u32 *)step->entry, &old, (u32)(old | bits), false,
 		__ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	walk_note(cpu, step);
+	return set;
 }
 
 /* APM2 5.4.2: A in every entry that was used, D in the last of a write. */
-static inline bool set_accessed(const struct paging *paging, struct walk *walk, bool write)
+static inline bool set_accessed(struct cpu *cpu, const struct paging *paging, struct walk *walk,
+	bool write)
 {
 	unsigned last = walk->steps - 1;
 
 	for (unsigned i = 0; i < last; i++)
-		if (unlikely(!set_entry_bits(paging, &walk->step[i], PTE_A)))
+		if (unlikely(!set_entry_bits(cpu, paging, &walk->step[i], PTE_A)))
 			return false;
-	return set_entry_bits(paging, &walk->step[last], write ? PTE_A | PTE_D : PTE_A);
+	return set_entry_bits(cpu, paging, &walk->step[last], write ? PTE_A | PTE_D : PTE_A);
 }
 
 /*
@@ -426,7 +431,7 @@ static int nested_tables(struct cpu *cpu, u64 gpa, unsigned access, const struct
 				end == WALK_RESERVED ? PF_P | PF_RSVD : 0);
 		if (!nested_permit(&walk, access))
 			return nested_fault(cpu, gpa, access, origin, PF_P);
-	} while (unlikely(!set_accessed(&paging, &walk, write)));
+	} while (unlikely(!set_accessed(cpu, &paging, &walk, write)));
 	if (hints)
 		leave_hint(cpu, &paging, gpa, &walk);
 	out->gpa = walk.page + (gpa & (walk.span - 1));
@@ -540,7 +545,7 @@ int mmu_translate(struct cpu *cpu, u64 linear, unsigned access, bool user, bool 
 			return page_fault(cpu, linear, access, user, PF_P);
 		if (unlikely(walk.read_only) && !entries_writable(cpu, &walk, write, linear))
 			return OUTCOME_FAULT;
-	} while (unlikely(!set_accessed(&paging, &walk, write)));
+	} while (unlikely(!set_accessed(cpu, &paging, &walk, write)));
 
 	if (hints)
 		leave_hint(cpu, &paging, linear, &walk);

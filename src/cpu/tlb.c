@@ -4,6 +4,7 @@
  * from. All of it is the vCPU thread's own.
  */
 #include "cpu/context.h"
+#include "mem/dirty.h"
 
 _Static_assert(sizeof(struct tlb_entry) == 32 && sizeof(struct jump_entry) == 16,
 	"the translator shifts by these sizes");
@@ -349,8 +350,10 @@ int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa)
 		note_large(context, linear, translation.span);
 	entry->read_tag = linear & PAGE_MASK;
 	entry->write_tag = no_page(slot);
-	if (translation.writable && !hit.read_only &&
-		!(ram->page_flags[hit.ram_offset >> PAGE_SHIFT] & (RAM_HAS_CODE | RAM_LOG_DIRTY)))
+	if (access & ACCESS_WRITE && !hit.read_only)
+		dirty_note(ram, hit.ram_offset, 1);
+	if (translation.writable && !hit.read_only && dirty_noted(ram, hit.ram_offset) &&
+		!(ram->page_flags[hit.ram_offset >> PAGE_SHIFT] & RAM_HAS_CODE))
 		entry->write_tag = linear & PAGE_MASK;
 	entry->host = (u64)hit.host;
 	entry->gpa = (translation.gpa & PAGE_MASK) | translation.global;

@@ -185,7 +185,7 @@ void tlb_flush_ept(struct cpu *cpu, u64 eptp);           /* by EP4TA: bits 51:12
 void tlb_flush_every_ept(struct cpu *cpu);               /* of what was cached with EPT on */
 /* A walk for `linear` in the current context ended in a fault: its 4 KiB, under any privilege. */
 void tlb_drop_faulted(struct cpu *cpu, u64 linear);
-/* A host page became write-protected (translated code, dirty log): no entry may write to it. */
+/* A host page became write-protected (translated code): no entry may write to it. */
 void tlb_protect_ram_page(struct cpu *cpu, u64 host);
 /* Jump caches name blocks that are about to go: empty them all. */
 void tlb_flush_jumps(struct cpu *cpu);

@@ -7,6 +7,7 @@
 #define CPU_WALK_H
 
 #include "cpu/tlb.h"
+#include "mem/dirty.h"
 
 struct step {
 	void *entry; /* in RAM; NULL: nothing to set bits in */
@@ -64,16 +65,27 @@ static inline struct step walk_read(struct cpu *cpu, u64 address)
 	};
 }
 
+/* An entry was written. */
+static inline void walk_note(struct cpu *cpu, const struct step *step)
+{
+	struct ram *ram = space_ram(cpu->memory);
+
+	dirty_note(ram, (u8 *)step->entry - ram->host, 1);
+}
+
 /* False: the entry changed meanwhile, walk again. */
-static inline bool walk_set_bits(struct step *step, u64 bits)
+static inline bool walk_set_bits(struct cpu *cpu, struct step *step, u64 bits)
 {
 	u64 old = step->value;
+	bool set;
 
 	if ((old & bits) == bits || !step->entry)
 		return true;
 	step->value |= bits;
-	return __atomic_compare_exchange_n((u64 *)step->entry, &old, old | bits, false,
+	set = __atomic_compare_exchange_n((u64 *)step->entry, &old, old | bits, false,
 		__ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	walk_note(cpu, step);
+	return set;
 }
 
 /* ---- hints: where walks in 4-level tables ended ---- */

@@ -113,6 +113,17 @@ static u64 bar_address(const struct pci_device *device, unsigned index)
 	return low & ~15ull;
 }
 
+/* Where the space has no room for one more, its writes come one by one. */
+static void place_doorbells(struct space *space, struct pci_bar *bar)
+{
+	for (unsigned i = 0; i < bar->doorbell_count; i++) {
+		struct doorbell doorbell = bar->doorbells[i];
+
+		doorbell.address += bar->mapped;
+		space_add_doorbell(space, bar, &doorbell);
+	}
+}
+
 /* Makes the address space agree with the registers. */
 static void update_bar(struct pci_device *device, unsigned index)
 {
@@ -138,6 +149,8 @@ static void update_bar(struct pci_device *device, unsigned index)
 	/* Where the host has no memory for the range, the BAR stays silent. */
 	bar->active = active && space_add_io(space, base, bar->size, &bar_ops, bar) == 0;
 	bar->mapped = base;
+	if (bar->active)
+		place_doorbells(space, bar);
 	if (trace_on(TRACE_pci))
 		trace_print(TRACE_pci, "%02x.0 BAR%u %s %s 0x%llx size 0x%llx", device->devfn >> 3,
 			index, bar->active ? "answers at" : "is silent at",
@@ -172,6 +185,13 @@ void pci_add_bar(struct pci_device *device, unsigned index, u64 size, unsigned f
 	set_writable(device, offset, 4, mask & 0xfffffff0);
 	if (flags & PCI_BAR_64)
 		set_writable(device, offset + 4, 4, mask >> 32);
+}
+
+void pci_add_doorbells(struct pci_device *device, unsigned index, const struct doorbell *doorbells,
+	unsigned count)
+{
+	device->bars[index].doorbells = doorbells;
+	device->bars[index].doorbell_count = count;
 }
 
 /* ---- interrupt pins ---- */

@@ -90,6 +90,8 @@ struct pci_bar {
 	unsigned flags;
 	const struct io_ops *ops;
 	void *device;
+	const struct doorbell *doorbells; /* their addresses count from the BAR's start */
+	unsigned doorbell_count;
 	u64 mapped; /* where it answers now */
 	bool active;
 };
@@ -138,6 +140,9 @@ int pci_plug(struct pci_bus *bus, struct pci_device *device, const struct pci_de
 struct space *pci_bus_memory(struct pci_bus *bus);
 void pci_add_bar(struct pci_device *device, unsigned index, u64 size, unsigned flags,
 	const struct io_ops *ops, void *context);
+/* Doorbells in a BAR, mem/space.h, addresses from its start. They stay the device's and live as long. */
+void pci_add_doorbells(struct pci_device *device, unsigned index, const struct doorbell *doorbells,
+	unsigned count);
 /* Returns the new capability's offset; its len bytes (header included) are zero and read-only. */
 unsigned pci_add_capability(struct pci_device *device, u8 id, unsigned len);
 

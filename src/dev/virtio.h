@@ -92,6 +92,7 @@ struct virtio {
 	u8 generation;
 	u8 config[VIRTIO_CONFIG_MAX];
 	struct virtq queues[VIRTIO_QUEUES_MAX];
+	struct doorbell doorbells[VIRTIO_QUEUES_MAX]; /* the queues' notification registers */
 	u8 cfg_access; /* offset of the capability of 4.1.4.9 */
 };
 

@@ -216,6 +216,16 @@ static u64 bar_read(void *opaque, u64 offset, unsigned size)
 	return 0;
 }
 
+/* The driver says that a queue has something new; from a vCPU or, late, from its doorbell. */
+static void notify(void *opaque)
+{
+	struct virtq *queue = opaque;
+	struct virtio *virtio = queue->virtio;
+
+	if (queue->enabled && virtio_live(virtio))
+		virtio->class->notify(virtio, queue - virtio->queues);
+}
+
 static void bar_write(void *opaque, u64 offset, unsigned size, u64 value)
 {
 	struct virtio *virtio = opaque;
@@ -227,9 +237,8 @@ static void bar_write(void *opaque, u64 offset, unsigned size, u64 value)
 		break;
 	case AREA_NOTIFY:
 		queue = offset % AREA_SIZE / NOTIFY_MULTIPLIER;
-		if (queue < virtio->class->queues && virtio->queues[queue].enabled &&
-			virtio_live(virtio))
-			virtio->class->notify(virtio, queue);
+		if (queue < virtio->class->queues)
+			notify(&virtio->queues[queue]);
 		break;
 	}
 }
@@ -319,6 +328,17 @@ static void add_caps(struct virtio *virtio)
 	memset(pci->writable + cap + CAP_OFFSET, 0xff, 8);
 }
 
+static void add_doorbells(struct virtio *virtio)
+{
+	for (unsigned i = 0; i < virtio->class->queues; i++)
+		virtio->doorbells[i] = (struct doorbell){
+			.address = AREA_NOTIFY * AREA_SIZE + i * NOTIFY_MULTIPLIER,
+			.ring = notify,
+			.arg = &virtio->queues[i],
+		};
+	pci_add_doorbells(&virtio->pci, VIRTIO_BAR, virtio->doorbells, virtio->class->queues);
+}
+
 static void reset(struct pci_device *pci)
 {
 	virtio_reset(container_of(pci, struct virtio, pci));
@@ -356,6 +376,7 @@ int virtio_pci_plug(struct virtio *virtio, struct pci_bus *bus, unsigned slot)
 	add_caps(virtio);
 	pci_add_bar(&virtio->pci, VIRTIO_BAR, VIRTIO_BAR_SIZE, PCI_BAR_64, &virtio_bar_ops,
 		virtio);
+	add_doorbells(virtio);
 	pci_add_msix(&virtio->pci, virtio->class->queues + 1, MSIX_BAR);
 	return 0;
 }

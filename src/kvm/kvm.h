@@ -10,10 +10,13 @@
 #include "cpu/cpu.h"
 #include "kvm/host.h"
 
+struct dirty_ops;
 struct kvm_vm;
+struct loop;
 
 struct kvm_config {
 	struct space *memory, *ports;
+	struct loop *loop; /* where doorbells ring */
 	struct cpu *const *cpus; /* made, but for phys_bits, which becomes what KVM gives */
 	unsigned cpu_count;
 };
@@ -42,6 +45,9 @@ void kvm_cut_timer(void *vm, bool cut);
 int kvm_run(struct kvm_vm *vm, struct cpu *cpu);
 /* Makes it look at machine_is_leaving() soon. Any thread. */
 void kvm_kick(struct kvm_vm *vm, const struct cpu *cpu);
+
+/* mem/dirty.h; arg is the kvm_vm. */
+extern const struct dirty_ops kvm_dirty;
 
 /* Name of an exit in cpu->stats.exits[1], or NULL. */
 const char *kvm_stat_name(unsigned reason);

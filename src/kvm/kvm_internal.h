@@ -13,6 +13,7 @@
 #define KVM_API 12 /* the only version there will be */
 #define KVM_KICK SIGUSR1 /* makes a vCPU's thread leave KVM_RUN; blocked outside */
 #define KVM_SLOTS 64
+#define KVM_DOORBELLS 64
 /* Pages that VT-x without "unrestricted guest" needs, in the hole below 4 GiB, api.rst 4.35,
  * 4.41 */
 #define KVM_IDENTITY_MAP 0xfffbc000ull
@@ -26,6 +27,11 @@ struct kvm_vcpu {
 	pthread_t thread;
 };
 
+struct kvm_doorbell {
+	struct doorbell doorbell;
+	int fd; /* an eventfd that the kernel signals; -1: none */
+};
+
 struct kvm_vm {
 	struct kvm_config config;
 	int device, fd;
@@ -34,6 +40,9 @@ struct kvm_vm {
 	struct kvm_cpuid2 *cpuid; /* for all vCPUs, without what differs between them */
 	struct kvm_vcpu vcpus[256];
 	struct space_piece slots[KVM_SLOTS]; /* size 0: free */
+	bool dirty_on;     /* the kernel notes writes to the slots */
+	bool has_doorbells;
+	struct kvm_doorbell doorbells[KVM_DOORBELLS];
 };
 
 /* ioctl() that is begun again when a signal came. -errno. */
@@ -45,7 +54,12 @@ int kvm_set_signal_mask(int fd);
 bool kvm_runs_code(int device, char why[KVM_PROBLEM_LEN]);
 
 /* memory.c: the slots follow the space */
-void kvm_memory_update(void *vm);
+void kvm_memory_update(struct kvm_vm *vm);
+
+/* doorbell.c: these too. Machine lock held, or no vCPU runs. */
+void kvm_doorbells_update(struct kvm_vm *vm);
+/* Before the VM's descriptor goes; what was rung and not heard is forgotten. */
+void kvm_doorbells_drop(struct kvm_vm *vm);
 
 /* irqchip.c: 0 or -errno */
 int kvm_irqchip_new(struct kvm_vm *vm);

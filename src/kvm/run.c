@@ -106,6 +106,9 @@ static int do_exit(struct kvm_vm *vm, struct cpu *cpu, struct kvm_vcpu *vcpu)
 		return say_failure(vcpu, run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION ?
 			"KVM cannot emulate the guest's instruction" : "KVM failed",
 			run->internal.suberror);
+	case KVM_EXIT_UNKNOWN:
+		return say_failure(vcpu, "the CPU left the guest for a reason unknown to KVM",
+			run->hw.hardware_exit_reason);
 	default:
 		return say_failure(vcpu, "KVM left the guest for an unknown reason",
 			run->exit_reason);

@@ -56,6 +56,14 @@ static int make_vcpu(struct kvm_vm *vm, const struct cpu *cpu)
 	return error ? error : kvm_set_signal_mask(vcpu->fd);
 }
 
+static void space_changed(void *opaque)
+{
+	struct kvm_vm *vm = opaque;
+
+	kvm_memory_update(vm);
+	kvm_doorbells_update(vm);
+}
+
 static int make_vm(struct kvm_vm *vm)
 {
 	u64 identity_map = KVM_IDENTITY_MAP;
@@ -72,12 +80,13 @@ static int make_vm(struct kvm_vm *vm)
 		error = make_vcpu(vm, vm->config.cpus[i]);
 	vm->used = false;
 	if (!error)
-		kvm_memory_update(vm);
+		space_changed(vm);
 	return error;
 }
 
 static void drop_vm(struct kvm_vm *vm)
 {
+	kvm_doorbells_drop(vm);
 	for (unsigned i = 0; i < vm->config.cpu_count; i++) {
 		struct kvm_vcpu *vcpu = &vm->vcpus[i];
 
@@ -135,6 +144,9 @@ static int new_vm(struct kvm_vm *vm, char problem[KVM_PROBLEM_LEN])
 	if (size < (int)sizeof(struct kvm_run))
 		return fail(problem, -ENOTSUP, "%s: no vCPU can be made", KVM_DEVICE);
 	vm->run_size = size;
+	/* Linux 4.4 */
+	vm->has_doorbells = kvm_call(vm->device, KVM_CHECK_EXTENSION,
+		(void *)KVM_CAP_IOEVENTFD_ANY_LENGTH) > 0;
 	most = kvm_call(vm->device, KVM_CHECK_EXTENSION, (void *)KVM_CAP_MAX_VCPUS);
 	if (vm->config.cpu_count > MAX(most, 1))
 		return fail(problem, -EINVAL, "--cpus: KVM here gives a guest at most %d", most);
@@ -161,12 +173,14 @@ int kvm_vm_new(struct kvm_vm **result, const struct kvm_config *config,
 	vm->device = vm->fd = -1;
 	for (unsigned i = 0; i < ARRAY_SIZE(vm->vcpus); i++)
 		vm->vcpus[i].fd = -1;
+	for (unsigned i = 0; i < KVM_DOORBELLS; i++)
+		vm->doorbells[i].fd = -1;
 	error = new_vm(vm, problem);
 	if (error) {
 		kvm_vm_free(vm);
 		return error;
 	}
-	space_watch(config->memory, kvm_memory_update, vm);
+	space_watch(config->memory, space_changed, vm);
 	*result = vm;
 	return 0;
 }

@@ -10,9 +10,13 @@ static int open_vm(struct machine *machine, const struct machine_config *config,
 	char problem[MACHINE_PROBLEM_LEN])
 {
 	struct kvm_config kvm = { .memory = machine->memory, .ports = machine->ports,
-		.cpus = machine->cpus, .cpu_count = machine->cpu_count };
+		.loop = machine->loop, .cpus = machine->cpus, .cpu_count = machine->cpu_count };
 
-	return kvm_vm_new(&machine->kvm, &kvm, problem);
+	int error = kvm_vm_new(&machine->kvm, &kvm, problem);
+
+	machine->ram.dirty_ops = &kvm_dirty;
+	machine->ram.dirty_arg = machine->kvm;
+	return error;
 }
 
 static int start_vm(struct machine *machine, const struct machine_config *config)

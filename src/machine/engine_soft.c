@@ -6,6 +6,7 @@
 
 #include "board/board.h"
 #include "machine/engines.h"
+#include "mem/dirty.h"
 #include "translate/engine.h"
 #include "virt/svm.h"
 #include "virt/vmx.h"
@@ -23,10 +24,36 @@ static int soft_open(struct machine *machine, const struct machine_config *confi
 	return error;
 }
 
+/* A page that is not noted in the log has no write tag in any TLB: its first store is seen. */
+static int dirty_start(void *arg)
+{
+	struct machine *machine = arg;
+
+	for (unsigned i = 0; i < machine->cpu_count; i++)
+		engine_forget_writes(machine->cpus[i]->engine);
+	return 0;
+}
+
+static int dirty_fetch(void *arg, u64 *bitmap)
+{
+	struct machine *machine = arg;
+
+	dirty_take(&machine->ram, bitmap);
+	return dirty_start(machine);
+}
+
+static void dirty_stop(void *arg)
+{
+}
+
+static const struct dirty_ops soft_dirty = { dirty_start, dirty_fetch, dirty_stop };
+
 static int soft_start(struct machine *machine, const struct machine_config *config)
 {
 	int error = 0;
 
+	machine->ram.dirty_ops = &soft_dirty;
+	machine->ram.dirty_arg = machine;
 	for (unsigned i = 0; !error && i < machine->cpu_count; i++)
 		error = engine_new(&machine->cpus[i]->engine, machine->cpus[i],
 			config->code_cache);

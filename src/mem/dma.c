@@ -7,11 +7,12 @@
 #include <errno.h>
 #include <string.h>
 
-#include "mem/space.h"
+#include "mem/dirty.h"
 
-/* Tells the engine that [offset, offset + len) of the RAM is written. */
+/* Tells the engine and the dirty log that [offset, offset + len) of the RAM is written. */
 static void tell_engine(struct ram *ram, u64 offset, u64 len)
 {
+	dirty_note(ram, offset, len);
 	if (!ram->code_written || !len)
 		return;
 	for (u64 page = offset >> PAGE_SHIFT; page <= (offset + len - 1) >> PAGE_SHIFT; page++) {

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#include "mem/space.h"
+#include "mem/dirty.h"
 
 /* The first number after `key` in a file of /proc or /sys; UINT64_MAX: there is none. */
 static u64 number_in_file(const char *path, const char *key)
@@ -46,6 +46,15 @@ u64 ram_host_limit(void)
 	if (swap != UINT64_MAX)
 		available += swap * KIB;
 	return MIN(available, limit);
+}
+
+/* Costs nothing until it is touched. NULL: errno. */
+static void *lazy_zeroes(u64 size)
+{
+	void *at = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return at == MAP_FAILED ? NULL : at;
 }
 
 #define HUGE_PAGE (2 * MIB)
@@ -86,12 +95,10 @@ int ram_new(struct ram *ram, u64 size)
 	madvise(ram->host, size, MADV_HUGEPAGE); /* without them it works too */
 	/* A core dump is for our own state; a guest's secrets stay out of it. */
 	madvise(ram->host, size, MADV_DONTDUMP);
-	ram->page_flags = mmap(NULL, size / PAGE_SIZE, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (ram->page_flags == MAP_FAILED) {
-		ram->page_flags = NULL;
+	ram->page_flags = lazy_zeroes(size / PAGE_SIZE);
+	ram->dirty = lazy_zeroes(dirty_words(ram) * sizeof(u64));
+	if (!ram->page_flags || !ram->dirty)
 		goto fail;
-	}
 	return 0;
 fail:
 	error = errno;
@@ -103,6 +110,8 @@ void ram_free(struct ram *ram)
 {
 	if (ram->page_flags)
 		munmap(ram->page_flags, ram->size / PAGE_SIZE);
+	if (ram->dirty)
+		munmap(ram->dirty, dirty_words(ram) * sizeof(u64));
 	if (ram->host)
 		munmap(ram->host, ram->size);
 	*ram = (struct ram){ 0 };

@@ -12,10 +12,11 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "mem/space.h"
+#include "mem/dirty.h"
 
 #define MAX_RANGES 384
 #define MAX_SEGMENTS (2 * MAX_RANGES + 1)
+#define MAX_DOORBELLS 64
 
 struct range {
 	u64 base, last;
@@ -31,6 +32,11 @@ struct segment {
 	u32 range;
 };
 
+struct owned_doorbell {
+	struct doorbell doorbell;
+	void *device;
+};
+
 struct space {
 	const char *name;
 	struct ram *ram;
@@ -41,6 +47,8 @@ struct space {
 	u32 range_count, segment_count;
 	struct range ranges[MAX_RANGES]; /* in the order they were added: a later one hides */
 	struct segment segments[MAX_SEGMENTS];
+	u32 doorbell_count;
+	struct owned_doorbell doorbells[MAX_DOORBELLS];
 };
 
 struct space *space_new(const char *name)
@@ -70,11 +78,16 @@ static void change_begin(struct space *space)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
+static void tell_watcher(struct space *space)
+{
+	if (space->changed)
+		space->changed(space->changed_arg);
+}
+
 static void change_end(struct space *space)
 {
 	__atomic_store_n(&space->sequence, space->sequence + 1, __ATOMIC_RELEASE);
-	if (space->changed)
-		space->changed(space->changed_arg);
+	tell_watcher(space);
 }
 
 /* Replaces segments [at, at + gone) by the n in `with`. */
@@ -152,6 +165,20 @@ int space_add_io(struct space *space, u64 base, u64 size, const struct io_ops *o
 	return add(space, &range, size);
 }
 
+static void drop_doorbells(struct space *space, const struct range *range)
+{
+	u32 kept = 0;
+
+	for (u32 i = 0; i < space->doorbell_count; i++) {
+		const struct owned_doorbell *owned = &space->doorbells[i];
+		u64 address = owned->doorbell.address;
+
+		if (owned->device != range->device || address < range->base || address > range->last)
+			space->doorbells[kept++] = *owned;
+	}
+	space->doorbell_count = kept;
+}
+
 void space_remove_io(struct space *space, u64 base, void *device)
 {
 	u32 i = space->range_count;
@@ -165,6 +192,7 @@ void space_remove_io(struct space *space, u64 base, void *device)
 	}
 	if (i == UINT32_MAX)
 		return;
+	drop_doorbells(space, &space->ranges[i]);
 	change_begin(space);
 	space->range_count--;
 	memmove(&space->ranges[i], &space->ranges[i + 1],
@@ -265,6 +293,36 @@ unsigned space_pieces(struct space *space, struct space_piece *pieces, unsigned 
 				.ram_offset = range->ram_offset + segment->base - range->base,
 				.read_only = range->read_only };
 	}
+	return n;
+}
+
+static bool shows(struct space *space, const struct owned_doorbell *owned)
+{
+	struct space_hit hit = space_find(space, owned->doorbell.address);
+
+	return hit.ops && hit.device == owned->device;
+}
+
+int space_add_doorbell(struct space *space, void *device, const struct doorbell *doorbell)
+{
+	struct owned_doorbell owned = { *doorbell, device };
+
+	if (!shows(space, &owned))
+		return -ENOENT;
+	if (space->doorbell_count == MAX_DOORBELLS)
+		return -ENOMEM;
+	space->doorbells[space->doorbell_count++] = owned;
+	tell_watcher(space);
+	return 0;
+}
+
+unsigned space_doorbells(struct space *space, struct doorbell *doorbells, unsigned max)
+{
+	unsigned n = 0;
+
+	for (u32 i = 0; i < space->doorbell_count && n < max; i++)
+		if (shows(space, &space->doorbells[i]))
+			doorbells[n++] = space->doorbells[i].doorbell;
 	return n;
 }
 
@@ -426,6 +484,7 @@ static void ram_store(struct space *space, const struct space_hit *hit, unsigned
 	if (hit->read_only)
 		return;
 	store(hit->host, size, value);
+	dirty_note(ram, hit->ram_offset, size);
 	if (!ram->code_written)
 		return;
 	first = hit->ram_offset >> PAGE_SHIFT;

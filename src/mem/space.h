@@ -17,9 +17,10 @@ struct io_ops {
 	unsigned sizes;
 };
 
-/* Flags kept for every page of RAM; the engine and dirty logging own them. */
+/* Flags kept for every page of RAM; the engine owns them. */
 #define RAM_HAS_CODE 0x01   /* translated code was made from it */
-#define RAM_LOG_DIRTY 0x02  /* a write must be noted in the dirty log */
+
+struct dirty_ops;
 
 /*
  * The machine's RAM: one memfd, mapped once. `host` + offset is a byte of it; offset is not the
@@ -35,6 +36,11 @@ struct ram {
 	 */
 	void (*code_written)(void *engine, u64 page);
 	void *engine;
+	/* The dirty log, mem/dirty.h; a bit a page. The engine brings the operations, before a vCPU runs. */
+	bool dirty_on;
+	u64 *dirty;
+	const struct dirty_ops *dirty_ops;
+	void *dirty_arg;
 };
 
 struct space;
@@ -84,7 +90,23 @@ struct space_piece {
 };
 /* The pieces in ascending order, at most max; how many were put. While no range is being added. */
 unsigned space_pieces(struct space *space, struct space_piece *pieces, unsigned max);
-/* For one who keeps a copy of the pieces: called after a range came or went, by whoever did it. */
+/*
+ * A doorbell: an address in a device's range where a write of any size and value says "look" and
+ * no more. An engine may let the guest run on at such a write and call ring() soon after, once for
+ * several writes; where it does not, the write reaches the range's handler as any other does.
+ */
+struct doorbell {
+	u64 address;
+	void (*ring)(void *arg); /* machine lock held, any thread */
+	void *arg;
+};
+/* In the range of `device` that stands there now; it goes with the range. -ENOENT: not that
+ * device's; -ENOMEM: there are too many. Machine lock held. */
+int space_add_doorbell(struct space *space, void *device, const struct doorbell *doorbell);
+/* Those whose range shows at their address, at most max; how many were put. */
+unsigned space_doorbells(struct space *space, struct doorbell *doorbells, unsigned max);
+/* For one who keeps a copy of pieces and doorbells: called after a range or a doorbell came or went,
+ * by whoever did it. */
 void space_watch(struct space *space, void (*changed)(void *arg), void *arg);
 
 /*

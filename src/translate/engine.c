@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* The soft engine's life: made, run, flushed, freed. What runs is in runtime.c. */
 #include <errno.h>
+#include <linux/futex.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "base/log.h"
 #include "cpu/tlb.h"
@@ -106,11 +109,35 @@ static bool take_thread(struct engine *engine)
 	return faults_thread(engine) == 0;
 }
 
+/* `forget` is written before `running` is read, and there the other way round: one sees the other. */
+void engine_forget_writes(struct engine *engine)
+{
+	__atomic_store_n(&engine->forget, 1, __ATOMIC_SEQ_CST);
+	machine_kick(engine->cpu);
+	while (__atomic_load_n(&engine->running, __ATOMIC_SEQ_CST) &&
+	       __atomic_load_n(&engine->forget, __ATOMIC_SEQ_CST))
+		syscall(SYS_futex, &engine->forget, FUTEX_WAIT_PRIVATE, 1, NULL, NULL, 0);
+}
+
+void engine_forget_now(struct engine *engine)
+{
+	if (likely(!__atomic_load_n(&engine->forget, __ATOMIC_SEQ_CST)))
+		return;
+	cpu_park_fpu(engine->cpu);
+	tlb_flush_all(engine->cpu);
+	__atomic_store_n(&engine->forget, 0, __ATOMIC_SEQ_CST);
+	syscall(SYS_futex, &engine->forget, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
+}
+
 void engine_run(struct engine *engine)
 {
 	if (!take_thread(engine))
 		bug("no alternate stack for the vCPU's thread");
+	__atomic_store_n(&engine->running, 1, __ATOMIC_SEQ_CST);
+	engine_forget_now(engine);
 	engine_loop(engine);
+	__atomic_store_n(&engine->running, 0, __ATOMIC_SEQ_CST);
+	engine_forget_now(engine);
 }
 
 void engine_step(struct engine *engine)

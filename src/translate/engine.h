@@ -15,6 +15,11 @@ int engine_check(void);
  * machine_wait() while the CPU is halted.
  */
 void engine_run(struct engine *engine);
+/*
+ * Returns when no store of the vCPU can go by what its TLB knew at the call, so that each page is
+ * looked up anew. Any thread but the vCPU's; machine lock not held, which the vCPU may wait for.
+ */
+void engine_forget_writes(struct engine *engine);
 /* Drops all translations. The vCPU's thread. */
 void engine_flush(struct engine *engine);
 /* Runs exactly one instruction and polls no events: tests and the comparison with the host. */

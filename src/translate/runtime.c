@@ -166,8 +166,6 @@ static bool boundary(struct cpu *cpu, u32 *variant)
 {
 	struct engine *engine = cpu->engine;
 
-	if (unlikely(engine->drop_count || engine->drop_all))
-		drain_drops(engine);
 	if (cpu_must_poll(cpu)) {
 		if (machine_is_leaving(cpu->machine))
 			return false;
@@ -175,6 +173,10 @@ static bool boundary(struct cpu *cpu, u32 *variant)
 		if (cpu_must_step(cpu))
 			*variant |= VARIANT_ONE;
 	}
+	/* After the poll: it took the exit request that came with these */
+	if (unlikely(engine->drop_count || engine->drop_all))
+		drain_drops(engine);
+	engine_forget_now(engine);
 	return cpu->activity == CPU_RUNNING;
 }
 
@@ -535,6 +537,7 @@ void engine_loop(struct engine *engine)
 
 		if (cpu->activity != CPU_RUNNING) {
 			rest(cpu);
+			engine_forget_now(engine);
 			continue;
 		}
 		code = engine_dispatch(cpu, 0);

@@ -26,6 +26,8 @@ struct engine {
 	u32 drop_count;
 	u32 drops[DROP_QUEUE];
 	bool drop_all;
+	u32 running;            /* the vCPU's thread is in engine_run() */
+	u32 forget;             /* a futex: its TLB shall go before it runs on */
 };
 
 /* Host address to run at for cpu->rip, or 0: the loop must act. variant: of the next block alone. */
@@ -33,6 +35,8 @@ u64 engine_dispatch(struct cpu *cpu, u32 variant);
 void engine_attach(struct engine *engine);
 void engine_loop(struct engine *engine);
 void engine_one(struct engine *engine);
+/* Empties the TLB where engine_forget_writes() asks for it. The vCPU's thread. */
+void engine_forget_now(struct engine *engine);
 void engine_drop_ram_page(struct engine *engine, u64 page);
 
 /* SIGSEGV, SIGFPE, SIGILL, SIGBUS in translated code; process-wide. -errno. */

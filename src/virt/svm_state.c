@@ -5,6 +5,7 @@
  * business (15.5.1), so it is kept in struct svm and the page at VM_HSAVE_PA is never touched.
  */
 #include "cpu/tlb.h"
+#include "mem/dirty.h"
 #include "virt/svm.h"
 
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
@@ -94,6 +95,7 @@ u32 svm_read_vmcb(union vmcb *copy, const union vmcb *memory, bool cached)
 /* A VMCB was written: code that was translated from that page is void. */
 static void vmcb_written(struct cpu *cpu, const struct vmcb_memory *memory)
 {
+	dirty_note(space_ram(cpu->memory), memory->ram_offset, PAGE_SIZE);
 	if (unlikely(space_ram(cpu->memory)->page_flags[memory->ram_offset >> PAGE_SHIFT] &
 		    RAM_HAS_CODE))
 		cpu->code_page_written(cpu, memory->ram_offset, PAGE_SIZE);

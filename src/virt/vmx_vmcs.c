@@ -4,6 +4,7 @@
  * 25.2, 25.11, VMREAD and VMWRITE in 31.3, VMCS shadowing in 25.10.
  */
 #include "cpu/handlers.h"
+#include "mem/dirty.h"
 #include "virt/vmx.h"
 
 #define ENCODINGS 0x8000
@@ -44,6 +45,7 @@ u8 *vmx_page(struct cpu *cpu, u64 pa, u64 *ram_offset)
 
 void vmx_page_written(struct cpu *cpu, u64 ram_offset, unsigned len)
 {
+	dirty_note(space_ram(cpu->memory), ram_offset, len);
 	if (unlikely(space_ram(cpu->memory)->page_flags[ram_offset >> PAGE_SHIFT] & RAM_HAS_CODE))
 		cpu->code_page_written(cpu, ram_offset, len);
 }

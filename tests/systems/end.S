@@ -5,6 +5,7 @@
  *   d  writes 0x2a to the debug exit port      t  triple fault
  *   r  reset by port CF9h                      s  spins with interrupts off
  *   h  halts with interrupts off               c  prints a character and spins
+ *   m  runs code where no memory is
  */
 	.text
 	.align 4
@@ -33,6 +34,8 @@ start:
 	je halt
 	cmpb $'c', %al
 	je print
+	cmpb $'m', %al
+	je no_memory
 spin:	jmp spin
 
 debug_exit:
@@ -60,6 +63,10 @@ print:	movw $0x3f8, %dx
 	movb $'\n', %al
 	outb %al, %dx
 	jmp spin
+
+no_memory:
+	movl $0xd0000000, %eax
+	jmp *%eax
 
 	.align 8
 no_idt:	.word 0

@@ -4,7 +4,6 @@
 . "$(dirname "$0")/lib.sh"
 use_kernel
 make_end_guest
-program=$(realpath "$nestbox")
 
 # L2: comes up, finds its disk, starts itself once again, powers off
 make_initrd virtio_pci virtio_blk virtio_rng <<'END'
@@ -21,13 +20,8 @@ sleep 3
 echo "L2: slept $(($(date +%s) - from))"
 END
 mv "$dir/initrd.cpio" "$dir/l2.cpio"
-rm -rf "$dir/tree"
 
-tree=$dir/tree
-mkdir -p "$tree/boot"
-install -m 644 "$vmlinuz" "$tree/boot/vmlinuz"
-install -m 644 "$dir/l2.cpio" "$dir/end.guest" "$tree/boot/"
-copy_program "$tree" "$program"
+begin_l1_tree "$dir/l2.cpio" "$dir/end.guest"
 make_initrd kvm-amd <<END
 # One run: what it is for, then its options
 inner() {
@@ -40,6 +34,8 @@ end="--kernel /boot/end.guest --memory 16M"
 inner debug-exit --engine kvm \$end --append d --debug-exit
 inner triple --engine kvm \$end --append t --no-reboot
 inner reset --engine kvm \$end --append r --no-reboot
+# What the host's CPU runs and KVM cannot: one line says so, and the machine ends
+inner no-memory --engine kvm \$end --append m
 # Linux' reset of a triple fault, again and again; a halt that nothing ends; a loop
 for letter in t h s; do
 	$program run --engine kvm \$end --append \$letter </dev/null &
@@ -64,6 +60,8 @@ run 400 --engine soft --kernel "$vmlinuz" --initrd "$dir/initrd.cpio" --memory 1
 expect 'L1: debug-exit: status 85'
 expect 'L1: triple: status 3'
 expect 'L1: reset: status 1'
+expect 'KVM cannot emulate .* RIP 0xd0000000'
+expect 'L1: no-memory: status 1'
 for letter in t h s; do
 	expect "L1: $letter: runs"
 	expect "L1: $letter: stopped with status 1"

@@ -132,6 +132,16 @@ make_initrd() {
 	pack_initrd "$tree" "$dir/initrd.cpio"
 }
 
+# Begins anew the tree of an initrd for L1: nestbox, its name in program, and the kernel and these
+# files in /boot.
+begin_l1_tree() {
+	program=$(realpath "$nestbox")
+	rm -rf "$dir/tree"
+	mkdir -p "$dir/tree/boot"
+	install -m 644 "$vmlinuz" "$@" "$dir/tree/boot/"
+	copy_program "$dir/tree" "$program"
+}
+
 # Makes $dir/end.guest, a machine that ends as the first letter of --append says: see end.S.
 make_end_guest() {
 	gcc -m32 -c -o "$dir/end.o" "$root/tests/systems/end.S"

@@ -344,6 +344,44 @@ static void test_pieces(void **state)
 	ram_free(&ram);
 }
 
+static void no_ring(void *arg)
+{
+}
+
+static void test_doorbells(void **state)
+{
+	struct space *space = space_new("test");
+	struct doorbell doorbell = { 0x1010, no_ring, state }, list[80];
+	unsigned changes = 0;
+	struct seen low, high;
+
+	space_watch(space, count_change, &changes);
+	assert_int_equal(space_add_doorbell(space, &low, &doorbell), -ENOENT);
+	assert_int_equal(space_add_io(space, 0x1000, 0x20, &any_ops, &low), 0);
+	assert_int_equal(space_add_doorbell(space, &high, &doorbell), -ENOENT);
+	assert_int_equal(changes, 1);
+	assert_int_equal(space_doorbells(space, list, 80), 0);
+	assert_int_equal(space_add_doorbell(space, &low, &doorbell), 0);
+	assert_int_equal(changes, 2);
+	assert_int_equal(space_doorbells(space, list, 80), 1);
+	assert_true(list[0].address == 0x1010 && list[0].ring == no_ring && list[0].arg == state);
+	assert_int_equal(space_doorbells(space, list, 0), 0);
+	/* Hidden, and there again; gone with its own range only */
+	assert_int_equal(space_add_io(space, 0x1010, 0x10, &any_ops, &high), 0);
+	assert_int_equal(space_doorbells(space, list, 80), 0);
+	space_remove_io(space, 0x1010, &high);
+	assert_int_equal(space_doorbells(space, list, 80), 1);
+	space_remove_io(space, 0x1000, &low);
+	assert_int_equal(space_add_io(space, 0x1000, 0x20, &any_ops, &low), 0);
+	assert_int_equal(space_doorbells(space, list, 80), 0);
+	/* A guest cannot make them grow */
+	for (unsigned i = 0; i < 64; i++)
+		assert_int_equal(space_add_doorbell(space, &low, &doorbell), 0);
+	assert_int_equal(space_add_doorbell(space, &low, &doorbell), -ENOMEM);
+	assert_int_equal(space_doorbells(space, list, 80), 64);
+	space_free(space);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -351,6 +389,7 @@ int main(void)
 		cmocka_unit_test(test_widen), cmocka_unit_test(test_overlap),
 		cmocka_unit_test(test_full), cmocka_unit_test(test_ram),
 		cmocka_unit_test(test_threads), cmocka_unit_test(test_pieces),
+		cmocka_unit_test(test_doorbells),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -318,6 +318,90 @@ static void notifies_only_when_ready(void **opaque)
 	assert_true(rig_used(rig, 0, &id, &len));
 }
 
+/* An engine that lets the guest run on: it keeps the list of doorbells as the space tells it. */
+struct watcher {
+	struct space *space;
+	struct doorbell list[8];
+	unsigned count;
+};
+
+static void look_at_doorbells(void *opaque)
+{
+	struct watcher *watcher = opaque;
+
+	watcher->count = space_doorbells(watcher->space, watcher->list, 8);
+}
+
+static const struct doorbell *doorbell_at(const struct watcher *watcher, u64 address)
+{
+	for (unsigned i = 0; i < watcher->count; i++)
+		if (watcher->list[i].address == address)
+			return &watcher->list[i];
+	return NULL;
+}
+
+static void ring(const struct watcher *watcher, u64 address)
+{
+	const struct doorbell *doorbell = doorbell_at(watcher, address);
+
+	assert_non_null(doorbell);
+	doorbell->ring(doorbell->arg);
+}
+
+static void doorbells(void **opaque)
+{
+	struct rig *rig = &((struct state *)*opaque)->rig;
+	struct watcher watcher = {rig->memory};
+	u64 buffer = rig_alloc(rig, 4096), console, moved = 0xd0000000;
+	u32 id, len;
+
+	space_watch(rig->memory, look_at_doorbells, &watcher);
+	start_rng(rig, 0);
+	/* one a queue, and rung it does what the write does, for all that came */
+	look_at_doorbells(&watcher);
+	assert_int_equal(watcher.count, 3);
+	assert_null(doorbell_at(&watcher, rig->notify + 4));
+	post_entropy(rig, 1, buffer, 8);
+	post_entropy(rig, 2, buffer, 8);
+	assert_false(rig_used(rig, 0, &id, &len));
+	ring(&watcher, rig->notify);
+	assert_true(rig_used(rig, 0, &id, &len));
+	assert_true(rig_used(rig, 0, &id, &len));
+	/* rung late, when there is nothing any more, and after a reset */
+	ring(&watcher, rig->notify);
+	assert_false(rig_used(rig, 0, &id, &len));
+	post_entropy(rig, 1, buffer, 8);
+	rig_status(rig, 0);
+	ring(&watcher, rig->notify);
+	assert_false(rig_used(rig, 0, &id, &len));
+	/* no decoding, no doorbell; another address; under another device's BAR */
+	rig_config_write(rig, 1, PCI_COMMAND, 2, PCI_COMMAND_MASTER);
+	assert_int_equal(watcher.count, 2);
+	rig_config_write(rig, 1, PCI_BAR0, 4, moved);
+	rig_config_write(rig, 1, PCI_COMMAND, 2, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+	assert_null(doorbell_at(&watcher, rig->notify));
+	start_rng(rig, 0);
+	assert_int_equal(rig->notify & ~0x3fffull, moved);
+	post_entropy(rig, 3, buffer, 8);
+	ring(&watcher, rig->notify);
+	assert_true(rig_used(rig, 0, &id, &len));
+	rig_probe(rig, 2);
+	console = rig->notify;
+	assert_non_null(doorbell_at(&watcher, console + 4));
+	rig_config_write(rig, 2, PCI_BAR0, 4, moved);
+	assert_int_equal(watcher.count, 2);
+	assert_null(doorbell_at(&watcher, console));
+	rig_config_write(rig, 2, PCI_COMMAND, 2, 0);
+	assert_int_equal(watcher.count, 1);
+	assert_ptr_equal(doorbell_at(&watcher, moved + 0x3000)->arg, watcher.list[0].arg);
+	/* RST# puts all back to where firmware places them */
+	pci_bus_reset(rig->bus);
+	assert_int_equal(watcher.count, 3);
+	assert_non_null(doorbell_at(&watcher, console));
+	assert_null(doorbell_at(&watcher, moved + 0x3000));
+	space_watch(rig->memory, NULL, NULL);
+}
+
 static void access_through_configuration_space(void **opaque)
 {
 	struct rig *rig = &((struct state *)*opaque)->rig;
@@ -585,6 +669,7 @@ int main(void)
 		TEST(event_index),
 		TEST(indices_wrap),
 		TEST(notifies_only_when_ready),
+		TEST(doorbells),
 		TEST(access_through_configuration_space),
 		TEST(chains),
 		TEST(input),
