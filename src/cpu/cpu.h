@@ -55,7 +55,13 @@ struct table_register {
 #define MODE_CPL12 0x2000   /* CPL 1 or 2: supervisor code that privileged instructions refuse */
 #define MODE_FWAIT_NM 0x1000 /* CR0.MP and TS: FWAIT raises #NM though MODE_FPU speaks of EM, TS */
 
-enum cpu_activity { CPU_RUNNING, CPU_HALTED, CPU_SHUTDOWN, CPU_WAIT_SIPI };
+enum cpu_activity {
+	CPU_RUNNING,
+	CPU_HALTED,
+	CPU_SHUTDOWN,
+	CPU_WAIT_SIPI,
+	CPU_GUEST_SHUTDOWN, /* a guest in whose VMCS the activity state says so */
+};
 
 /* What went wrong with an instruction, before anything of it was committed. */
 enum fault_kind {
