@@ -56,7 +56,13 @@ struct table_register {
 #define MODE_ALIGN 0x2000   /* accesses must be aligned: CPL 3, CR0.AM, RFLAGS.AC; APM2 8.2.18 */
 #define MODE_CPL12 0x4000   /* CPL 1 or 2: supervisor code that privileged instructions refuse */
 
-enum cpu_activity { CPU_RUNNING, CPU_HALTED, CPU_SHUTDOWN, CPU_WAIT_SIPI };
+enum cpu_activity {
+	CPU_RUNNING,
+	CPU_HALTED,
+	CPU_SHUTDOWN,
+	CPU_WAIT_SIPI,
+	CPU_GUEST_SHUTDOWN, /* a guest in whose VMCS the activity state says so */
+};
 
 /* What went wrong with an instruction, before anything of it was committed. */
 enum fault_kind {

@@ -30,7 +30,8 @@
  * - A pin or virtual interrupt that is masked leaves exit_request clear. Who unmasks (STI, POPF,
  *   IRET, SYSRET, STGI, VMRUN, #VMEXIT, MOV CR8) calls cpu_events_unmasked() or sets exit_request.
  * - CPU_HALTED: the engine waits until cpu_has_wakeup() or exit_request, then polls; delivery makes
- *   the CPU run. CPU_SHUTDOWN and CPU_WAIT_SIPI are left through INIT and SIPI only.
+ *   the CPU run. CPU_SHUTDOWN and CPU_WAIT_SIPI are left through INIT and SIPI only;
+ *   CPU_GUEST_SHUTDOWN, of which the machine is not told, by NMIs and exits too.
  * - RFLAGS.RF is kept only while DR7 arms breakpoints, for nothing else looks at it.
  *
  * There is no system management mode: an SMI is intercepted or forgotten.
@@ -87,6 +88,14 @@ static bool intr_enabled(const struct cpu *cpu)
 	return cpu->rflags_system & RFLAGS_IF;
 }
 
+/* What ends a shutdown that a VM entry began, besides INIT: SDM3 25.4.2, 26.5.1. */
+static bool ends_guest_shutdown(const struct cpu *cpu, u32 pins)
+{
+	if (!nmi_masked(cpu) && (cpu->nmi_pending || (pins & BIT(CPU_PIN_NMI))))
+		return true;
+	return (pins & BIT(CPU_PIN_TIMER)) || (cpu->virt_pending && cpu->virt->wakes(cpu));
+}
+
 bool cpu_has_wakeup(struct cpu *cpu)
 {
 	u32 pins = pins_now(cpu);
@@ -95,6 +104,8 @@ bool cpu_has_wakeup(struct cpu *cpu)
 		return pins & (BIT(CPU_PIN_SIPI) | BIT(CPU_PIN_INIT));
 	if (cpu->activity == CPU_SHUTDOWN)
 		return pins & BIT(CPU_PIN_INIT);
+	if (cpu->activity == CPU_GUEST_SHUTDOWN)
+		return (pins & BIT(CPU_PIN_INIT)) || ends_guest_shutdown(cpu, pins);
 	if (cpu->event.valid || cpu->pending_db || cpu->step_after)
 		return true;
 	if (cpu->virt_pending && cpu->virt->wakes(cpu))
@@ -452,14 +463,16 @@ static bool poll_in_order(struct cpu *cpu)
 	}
 	if (unlikely(pins & (BIT(CPU_PIN_INIT) | BIT(CPU_PIN_SIPI))) && poll_init(cpu, pins))
 		return true;
-	if (cpu->activity > CPU_HALTED)
-		return false;
-	if (unlikely(pins & BIT(CPU_PIN_SMI)) && poll_smi(cpu))
-		return true;
 	if (unlikely(pins & BIT(CPU_PIN_TIMER))) {
 		pin_clear(cpu, CPU_PIN_TIMER);
 		cpu->virt_pending |= cpu->in_guest;
 	}
+	if (cpu->activity == CPU_GUEST_SHUTDOWN)
+		return poll_virt(cpu, VIRT_BEFORE_NMI) || poll_nmi(cpu, pins);
+	if (cpu->activity > CPU_HALTED)
+		return false;
+	if (unlikely(pins & BIT(CPU_PIN_SMI)) && poll_smi(cpu))
+		return true;
 	if (cpu->rf_seen) {
 		cpu->rf_seen = false;
 		cpu->rflags_system &= ~RFLAGS_RF;
@@ -484,7 +497,7 @@ bool cpu_poll_events(struct cpu *cpu)
 	__atomic_store_n(&cpu->exit_request, 0, __ATOMIC_SEQ_CST);
 	changed = poll_in_order(cpu);
 	if (changed) {
-		if (cpu->activity == CPU_HALTED)
+		if (cpu->activity == CPU_HALTED || cpu->activity == CPU_GUEST_SHUTDOWN)
 			cpu->activity = CPU_RUNNING;
 		/* one event a boundary: look again for what else is there */
 		cpu_events_unmasked(cpu);

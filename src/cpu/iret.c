@@ -195,6 +195,7 @@ int exec_IRET(struct cpu *cpu, const struct insn *insn)
 
 		/* also where it faults, SDM3 6.7.1 */
 		cpu->nmi_blocked = false;
+		cpu->virt_pending |= cpu->in_guest; /* an NMI window may have opened */
 		cpu_events_unmasked(cpu);
 		outcome = iret(cpu, insn);
 		cpu->iret_unblocked = outcome == OUTCOME_FAULT;

@@ -58,6 +58,10 @@ void vmx_inject(struct cpu *cpu)
 		event.insn_len = v->entry_instruction_length;
 		break;
 	}
+	/* 27.7.3: only INT n, INT3 and INTO after MOV SS leave debug exceptions pending */
+	if ((type != INTR_SOFTWARE && type != INTR_SOFTWARE_EXCEPTION) ||
+	    !(v->guest_interruptibility & INTERRUPTIBILITY_MOV_SS))
+		cpu->pending_db = 0;
 	cpu->event = event;
 	/* 26.5.2: the trap comes before the handler's first instruction */
 	if (vmx->monitor_trap == MONITOR_TRAP_NEXT)
@@ -167,7 +171,7 @@ bool vmx_wakes(const struct cpu *cpu)
 	if (vmx->monitor_trap == MONITOR_TRAP_PENDING || vmx->apic_exits || nmi_window_open(cpu) ||
 	    timer_expired(cpu))
 		return true;
-	return (cpu->rflags_system & RFLAGS_IF) &&
+	return (cpu->rflags_system & RFLAGS_IF) && cpu->activity != CPU_GUEST_SHUTDOWN &&
 	       (interrupt_window_wanted(cpu) || vmx_apic_interrupt_ready(cpu));
 }
 

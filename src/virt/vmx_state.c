@@ -189,7 +189,7 @@ static void load_non_register_state(struct cpu *cpu, const struct vmcs *v)
 	static const enum cpu_activity activity[] = {
 		[ACTIVITY_ACTIVE] = CPU_RUNNING,
 		[ACTIVITY_HLT] = CPU_HALTED,
-		[ACTIVITY_SHUTDOWN] = CPU_SHUTDOWN,
+		[ACTIVITY_SHUTDOWN] = CPU_GUEST_SHUTDOWN,
 		[ACTIVITY_WAIT_SIPI] = CPU_WAIT_SIPI,
 	};
 	u64 interruptibility = v->guest_interruptibility, pending = v->guest_pending_debug;
@@ -281,7 +281,7 @@ static u64 activity_of(const struct cpu *cpu)
 	switch (cpu->activity) {
 	case CPU_HALTED:
 		return ACTIVITY_HLT;
-	case CPU_SHUTDOWN:
+	case CPU_GUEST_SHUTDOWN:
 		return ACTIVITY_SHUTDOWN;
 	case CPU_WAIT_SIPI:
 		return ACTIVITY_WAIT_SIPI;

@@ -23,8 +23,3 @@ void apic_init_self(void)
 {
 	send_to_self(0x4500);
 }
-
-void apic_sipi_self(unsigned vector)
-{
-	send_to_self(0x4600 | vector);
-}

@@ -11,9 +11,8 @@ static inline void apic_write(u32 reg, u32 value) { *(volatile u32 *)(APIC_BASE 
 void apic_enable(void);
 /* Sends itself a fixed interrupt, or with vector 2 an NMI. */
 void apic_self(unsigned vector);
-/* INIT and SIPI, to its own ID. */
+/* INIT, to its own ID. */
 void apic_init_self(void);
-void apic_sipi_self(unsigned vector);
 static inline void apic_eoi(void) { apic_write(0xb0, 0); }
 
 #endif

@@ -52,7 +52,10 @@ static unsigned some_vmwrite(void) { return vmwrite(FIELD_guest_rip, 0); }
 static unsigned some_invept(void) { return invept(INVEPT_ALL, 0); }
 static unsigned some_invvpid(void) { return invvpid(INVVPID_ALL, 0, 0); }
 
-/* All that are #UD outside VMX operation. */
+/*
+ * All that are #UD outside VMX operation, but for VMCALL: there it calls the VMM, if there is one. What
+ * it does is not VMX's affair.
+ */
 static const struct {
 	const char *name;
 	unsigned (*run)(void);
@@ -64,7 +67,8 @@ static const struct {
 static void outside(const char *when)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(every); i++)
-		check_equal(every[i].run(), VM_EXCEPTION(VEC_UD), "%s %s", every[i].name, when);
+		if (every[i].run != vmcall)
+			check_equal(every[i].run(), VM_EXCEPTION(VEC_UD), "%s %s", every[i].name, when);
 }
 
 static unsigned try_wrmsr(u32 msr, u64 value)
@@ -516,8 +520,10 @@ static unsigned run_compat(const u8 *code, u16 selector)
 	return guest_last.vector;
 }
 
-static void modes(const char *when)
+static void modes(bool root)
 {
+	const char *when = root ? "in VMX operation" : "outside VMX operation";
+
 	static const struct {
 		const char *name;
 		const u8 *code[2];
@@ -532,6 +538,8 @@ static void modes(const char *when)
 	guest_gdt[SEL_FREE / 8] = 0x008f9b000000ffff;
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
 		for (unsigned bits = 0; bits < 2; bits++) {
+			if (rows[i].code[0] == compat_vmcall_32 && !root)
+				continue;
 			check_equal(run_compat(rows[i].code[bits], bits ? SEL_FREE : SEL_CODE32), VEC_UD,
 				"%s in a %u-bit segment of long mode, %s", rows[i].name, bits ? 16 : 32,
 				when);
@@ -548,7 +556,7 @@ void guest_main(void)
 		return;
 	}
 	other_region = guest_pages(1);
-	modes("outside VMX operation");
+	modes(false);
 	vmxon_failures();
 	fixed_bits();
 	pointers();
@@ -559,7 +567,7 @@ void guest_main(void)
 	launch_states();
 	invalidation();
 	privilege();
-	modes("in VMX operation");
+	modes(true);
 
 	check_equal(vmxoff(), VM_SUCCEED, "VMXOFF");
 	outside("after VMXOFF");
