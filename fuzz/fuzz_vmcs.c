@@ -355,6 +355,38 @@ static void check_saved(struct cpu *cpu)
 
 /* ---- what happens ---- */
 
+/* Controls of all sorts that are offered. */
+static void choose_controls(struct rig *rig, struct input *input)
+{
+	static const struct {
+		u64 field, zero, one;
+	} set[] = {
+		{ F_pin_controls, VMX_PIN_ALLOWED0, VMX_PIN_ALLOWED1 },
+		{ F_cpu_controls, VMX_PROC_ALLOWED0 | PROC_SECONDARY, VMX_PROC_ALLOWED1 },
+		{ F_secondary_controls, SEC_EPT, VMX_SEC_ALLOWED1 },
+		{ F_exit_controls, VMX_EXIT_ALLOWED0 | EXIT_HOST_64, VMX_EXIT_ALLOWED1 },
+		{ F_entry_controls, VMX_ENTRY_ALLOWED0, VMX_ENTRY_ALLOWED1 },
+	};
+	unsigned which = take(input, 1) % ARRAY_SIZE(set);
+
+	vmwrite(rig, set[which].field, set[which].zero | (take(input, 4) & set[which].one));
+}
+
+/* One of the combinations of APIC virtualization that hypervisors use. */
+static void choose_apic(struct rig *rig, struct input *input)
+{
+	static const u64 secondary[] = {
+		0, SEC_APIC_ACCESSES, SEC_APIC_ACCESSES | SEC_APIC_REGISTERS,
+		SEC_APIC_ACCESSES | SEC_APIC_REGISTERS | SEC_VIRTUAL_INTERRUPTS, SEC_X2APIC,
+		SEC_X2APIC | SEC_APIC_REGISTERS | SEC_VIRTUAL_INTERRUPTS,
+	};
+
+	vmwrite(rig, F_pin_controls, VMX_PIN_ALLOWED0 | PIN_EXTERNAL_INTERRUPT);
+	vmwrite(rig, F_cpu_controls, VMX_PROC_ALLOWED0 | PROC_SECONDARY | PROC_TPR_SHADOW);
+	vmwrite(rig, F_secondary_controls, SEC_EPT | secondary[take(input, 1) % ARRAY_SIZE(secondary)]);
+	vmwrite(rig, F_guest_interrupt_status, take(input, 2));
+}
+
 /* A field becomes something: near what it was, or anything. */
 static void mutate(struct rig *rig, struct input *input)
 {
@@ -403,6 +435,20 @@ static void prepare(struct rig *rig, struct input *input)
 			write_controls(rig);
 			write_state(rig);
 			break;
+		case 4:
+		case 5:
+			choose_controls(rig, input);
+			break;
+		case 6:
+			choose_apic(rig, input);
+			break;
+		case 7: /* an event, with an error code where it has one */
+			at = INTR_INFO_VALID | (take(input, 2) & 0x71f);
+			vmwrite(rig, F_entry_interruption_info,
+				INTR_INFO_TYPE(at) == INTR_HARDWARE_EXCEPTION &&
+				(at & 0x1f) >= VEC_TS && (at & 0x1f) <= VEC_PF ?
+					at | INTR_INFO_ERROR : at);
+			break;
 		default:
 			mutate(rig, input);
 			break;
@@ -434,13 +480,26 @@ static void enter(struct rig *rig)
 	}
 }
 
+/* A plain load or store, as translated code's slow path makes it. */
+static void access_memory(struct cpu *cpu, u64 linear, unsigned how)
+{
+	u32 value = how;
+	unsigned size = how & 1 ? 4 : 1;
+
+	if (how & 2 ? cpu_write(cpu, linear, &value, size, ACCESS_WRITE) :
+		      cpu_read(cpu, linear, &value, size, ACCESS_READ))
+		cpu_deliver_fault(cpu);
+}
+
 /* One thing the guest or the world around it does. */
 static void step(struct rig *rig, struct input *input)
 {
+	static const u32 known[] = { 0x808, 0x80b, 0x83f, 0x830, MSR_EFER, MSR_PAT, POINTER, EPT,
+		VIRTUAL_APIC, F_guest_rip, F_cpu_controls };
 	struct cpu *cpu = rig->cpu;
 	u64 at, pin;
 
-	switch (take(input, 1) & 7) {
+	switch (take(input, 1) & 15) {
 	case 0:
 		at = SHADOW + take(input, 2) % (NAMED_END - SHADOW - 8);
 		rig_put(rig, at, take(input, 8), 8);
@@ -459,6 +518,17 @@ static void step(struct rig *rig, struct input *input)
 		break;
 	case 4:
 		rig_boundary(rig);
+		break;
+	case 5:
+		at = take(input, 1);
+		cpu->gpr[at & 1 ? RCX : RBX] = known[at % ARRAY_SIZE(known)];
+		break;
+	case 6:
+	case 7:
+		at = APIC_ACCESS + (take(input, 1) << 4);
+		pin = take(input, 1);
+		if (cpu->activity == CPU_RUNNING)
+			access_memory(cpu, at, pin);
 		break;
 	default:
 		at = take(input, 1) % ARRAY_SIZE(insns);

@@ -15,7 +15,7 @@
 #include "base/log.h"
 
 #define RING_RECORDS 256
-#define RECORD_LEN 160
+#define RECORD_LEN 384 /* the longest are entries of --trace svm and vmx */
 
 struct record {
 	u64 number; /* 1 + its place in the sequence of all records; 0: empty */

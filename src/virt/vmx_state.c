@@ -220,6 +220,8 @@ void vmx_load_guest(struct cpu *cpu)
 	load_control_registers(cpu, v);
 	LOAD_SEGMENT(cpu, ES, v, es);
 	LOAD_SEGMENT(cpu, CS, v, cs);
+	/* of an unusable one L, D and G count, and the rest may be anything: 27.3.2.2 */
+	cpu->seg[CS].attr = attr_of(v->guest_cs_rights & ~(u64)RIGHTS_UNUSABLE);
 	LOAD_SEGMENT(cpu, SS, v, ss);
 	LOAD_SEGMENT(cpu, DS, v, ds);
 	LOAD_SEGMENT(cpu, FS, v, fs);
