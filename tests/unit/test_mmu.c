@@ -18,7 +18,7 @@
 #include "cpu/virt.h"
 #include "paging_model.h"
 
-#define TRIALS 300000
+#define TRIALS 240000
 
 /* ---- random numbers: xorshift64*, so that a seed names a run ---- */
 
@@ -106,6 +106,8 @@ static void fill_stage(u64 *state, u8 *ram, const struct stage *s, unsigned qual
 {
 	unsigned size = s->form == LEGACY ? 4 : 8;
 
+	if (s->form == NONE)
+		return;
 	for (unsigned level = 1; level <= 4; level++)
 		for (unsigned page = 0; page < 8; page++)
 			for (unsigned i = 0; i < PAGE_SIZE / size; i++) {
@@ -328,7 +330,8 @@ static void walk_many(struct rig *rig, int next)
 		compare(rig, m, random_linear(&state, m->first.form),
 			accesses[(next_random(&state) >> 40) % 3], chance(&state, 50),
 			chance(&state, 50));
-		if (trial % 25 == 24)
+		/* cmocka's own comparison takes its time, and is left the telling */
+		if (trial % 25 == 24 && memcmp(rig->ram.host, m->ram, PAGES * PAGE_SIZE))
 			assert_memory_equal(rig->ram.host, m->ram, PAGES * PAGE_SIZE);
 	}
 	free(m->ram);
