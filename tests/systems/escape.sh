@@ -4,13 +4,14 @@
 # further in, and each says which it is and how deep.
 . "$(dirname "$0")/lib.sh"
 command -v script >/dev/null || skip "no script(1)"
-make -s -C "$root" minimal >"$log" 2>&1 || fail "make minimal"
 use_kernel
+program=$(realpath "$nestbox")
 
 # L2 shows what keys it gets, and what a nestbox in it would have for an escape
 tree=$dir/tree
 mkdir -p "$tree"
-install "$root/build-minimal/nestbox" "$tree/nestbox"
+copy_program "$tree" "$program"
+ln -s "$program" "$tree/nestbox"
 make_initrd <<'END'
 /nestbox run --help | sed -n 's/.*terminal: \(.*\) quits.*/L2: \1 would quit/p'
 /nestbox nonsense 2>&1
@@ -26,11 +27,12 @@ mv "$dir/initrd.cpio" "$dir/l2.cpio"
 rm -r "$tree"
 
 mkdir -p "$tree/boot"
-install "$root/build-minimal/nestbox" "$tree/nestbox"
+copy_program "$tree" "$program"
+ln -s "$program" "$tree/nestbox"
 install -m 644 "$vmlinuz" "$tree/boot/vmlinuz"
 install -m 644 "$dir/l2.cpio" "$tree/boot/"
 make_initrd kvm-amd <<'END'
-inner="--memory 96M --kernel /boot/vmlinuz --initrd /boot/l2.cpio --append console=ttyS0\ quiet"
+inner="--memory 192M --kernel /boot/vmlinuz --initrd /boot/l2.cpio --append console=ttyS0\ quiet"
 echo "L1: one"
 eval /nestbox run --engine kvm $inner
 echo "L1: one: status $?"
@@ -41,7 +43,7 @@ END
 
 mkfifo "$dir/keys"
 cat >"$dir/session" <<END
-"$nestbox" run --engine soft --kernel "$vmlinuz" --initrd "$dir/initrd.cpio" --memory 400M \
+"$nestbox" run --engine soft --kernel "$vmlinuz" --initrd "$dir/initrd.cpio" --memory 640M \
 	--nested-hw-virt amd --append "console=ttyS0 quiet"
 echo "L0: status \$?"
 END
