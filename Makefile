@@ -38,7 +38,7 @@ minimal:
 	@ninja -C build-minimal
 	@ln -sf src/cmd/nestbox build-minimal/nestbox
 
-# Hours, not minutes: a thousand starts of a tiny L2, an hour of the nested load.
+# Hours, not minutes: inner VMs started by the hundred, random VMCBs by the million, true time, load.
 soak: all
 	@NESTBOX=$(abspath $(BUILD)/nestbox) tests/soak/run.sh
 

@@ -104,25 +104,18 @@ int exec_INTO(struct cpu *cpu, const struct insn *insn)
 	return cpu->aflags & 1 ? software_exception(cpu, insn, VEC_OF) : OUTCOME_NEXT;
 }
 
-/*
- * APM3 INT1; it leaves DR6 as it is but ends general detection as every #DB does. Its #DB is a trap:
- * unlike INT3's it is intercepted with RIP behind the instruction, APM2 15.12.2.
- */
+/* APM3 INT1; it leaves DR6 as it is but ends general detection as every #DB does. */
 int exec_INT1(struct cpu *cpu, const struct insn *insn)
 {
-	u64 rip = cpu->rip, next = rip + insn->len;
-
 	if (cpu_intercepted(cpu, insn, VIRT_ICEBP, 0, 0))
+		return OUTCOME_JUMP;
+	/* what an exit shows of it, RIP and DR6, is the vendor's affair */
+	if (cpu_intercepted(cpu, insn, VIRT_EXCEPTION, VEC_DB, 0))
 		return OUTCOME_JUMP;
 	/* a trap that MOV SS held back is the same #DB */
 	cpu->dr6 |= cpu->pending_db;
 	cpu->pending_db = 0;
 	cpu_debug_raised(cpu);
-	cpu_shadow_end(cpu);
-	cpu->rip = cpu_long64(cpu) ? next : (u32)next;
-	if (cpu_intercepted(cpu, insn, VIRT_EXCEPTION, VEC_DB, 0))
-		return OUTCOME_JUMP;
-	cpu->rip = rip;
 	return deliver(cpu, EVENT_EXCEPTION, VEC_DB, insn->len);
 }
 

@@ -11,6 +11,7 @@
  *
  * Not modelled: the armed state of MONITOR: a conditional MWAIT intercept finds it armed.
  */
+#include "cpu/descriptor.h"
 #include "virt/svm.h"
 
 /* The code of each event that needs nothing but its bit. */
@@ -179,6 +180,19 @@ static u64 task_info2(const struct cpu *cpu, u64 b)
 	return info;
 }
 
+/* ICEBP's #DB is a trap: it is intercepted with RIP behind the instruction, APM2 15.12.2. */
+static void icebp_registers(struct cpu *cpu, const struct insn *insn)
+{
+	u64 next = cpu->rip + insn->len;
+
+	/* a trap that MOV SS held back is the same #DB */
+	cpu->dr6 |= cpu->pending_db;
+	cpu->pending_db = 0;
+	cpu_debug_raised(cpu);
+	cpu_shadow_end(cpu);
+	cpu->rip = cpu_long64(cpu) ? next : (u32)next;
+}
+
 /* An exception about to be delivered, or one met while delivering another; APM2 15.12. */
 static void exception_exit(struct cpu *cpu, const struct insn *insn, u8 vector, u32 error)
 {
@@ -187,6 +201,8 @@ static void exception_exit(struct cpu *cpu, const struct insn *insn, u8 vector, 
 	if (vector == VEC_DB && !insn) {
 		/* 15.12.2: DR6 and DR7 as the handler would find them */
 		cpu_debug_registers(cpu, &cpu->fault);
+	} else if (vector == VEC_DB) {
+		icebp_registers(cpu, insn);
 	} else if (vector == VEC_PF) {
 		/* 15.12.15: CR2 keeps its value; the address goes here */
 		info2 = cpu->fault.address;

@@ -1,28 +1,43 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The long test, outside CI: a tiny L2 started and stopped a thousand times by nested and by shadow
-# paging, then an hour in which L1
-# runs one L2 after another under load. The memory of the process must be flat at the end.
-#   run.sh [--starts N] [--minutes N] [--npt 0|1]
+# The long test, outside CI. Its parts, all of them unless some are named:
+#   vmcbs   a million VMRUNs of random VMCBs
+#   tiny    a tiny hypervisor's L2 started and stopped a thousand times, by nested and shadow paging
+#   levels  a hundred starts of L2 and ten of L3, nestbox in nestbox
+#   clock   the clocks of L1, L2 and L3 against the host's for ten minutes
+#   load    an hour in which L1 runs one L2 after another in QEMU under load
+# The memory of the process must be flat at the end of each.
+#   run.sh [--starts N] [--l2-starts N] [--l3-starts N] [--entries N] [--seed N] [--clock SECONDS]
+#          [--minutes N] [--npt 0|1] [PART...]
 # NESTBOX names the program.
 . "$(dirname "$0")/../systems/lib.sh"
 
-starts=1000 minutes=60 npt=1
+starts=1000 l2_starts=100 l3_starts=10 entries=1000000 seed=$RANDOM clock=600 minutes=60 npt=1
+parts=()
 while [ $# -gt 0 ]; do
 	case $1 in
-	--starts) starts=$2 ;;
-	--minutes) minutes=$2 ;;
-	--npt) npt=$2 ;;
-	*) fail "run.sh [--starts N] [--minutes N] [--npt 0|1]" ;;
+	--starts | --l2-starts | --l3-starts | --entries | --seed | --clock | --minutes | --npt)
+		[[ ${2:-} =~ ^[0-9]+$ ]] || fail "$1 wants a number"
+		option=${1#--}
+		printf -v "${option//-/_}" %s "$2"
+		shift 2
+		;;
+	vmcbs | tiny | levels | clock | load)
+		parts+=("$1")
+		shift
+		;;
+	*) fail "\"$1\" is no part and no option; see the head of $0" ;;
 	esac
-	shift 2
 done
+[ ${#parts[@]} -gt 0 ] || parts=(vmcbs tiny levels clock load)
 use_kernel
 
-# KiB that the process has resident, guest RAM apart: anonymous memory and what is in its files
+# KiB that the process has resident, guest RAM of so many MiB and translated code apart
 resident() {
-	awk '/^[0-9a-f]+-[0-9a-f]+ / { name = $6 }
-		/^Pss:/ && name !~ /memfd:nestbox-(ram|code)/ { sum += $2 }
+	awk -v ram=$(($1 * 1024)) '
+		/^[0-9a-f]+-[0-9a-f]+ / { name = $6 }
+		/^Size:/ { size = $2 }
+		/^Pss:/ && name !~ /memfd:nestbox-code/ && !(name == "" && size >= ram) { sum += $2 }
 		END { print sum + 0 }' "/proc/$pid/smaps"
 }
 
@@ -34,54 +49,118 @@ flat() {
 	[ "$3" -le $(($2 + $4)) ] || fail "$1 grew from $2 to $3"
 }
 
-# A thousand starts of the tiny hypervisor
-mkdir -p "$dir/tree"
-gcc -O2 -Wall -Wextra -static -o "$dir/tree/tiny_vm" "$root/tests/soak/tiny_vm.c"
-make_initrd kvm-amd <<END
-/tiny_vm 20 && echo "guest: warm"
-sleep 2
-/tiny_vm $starts && echo "guest: nested paging done"
-rmmod kvm_amd && insmod /lib/modules/kvm-amd.ko npt=0
-/tiny_vm $starts && echo "guest: shadow paging done"
-sleep 5
-END
-start --kernel "$vmlinuz" --initrd "$dir/initrd.cpio" --memory 512M --nested-hw-virt amd \
-	--append "console=ttyS0 quiet panic=-1"
-wait_for 'guest: warm' 300
-sleep 1
-early=$(resident) early_descriptors=$(descriptors)
-wait_for 'guest: shadow paging done' $((120 + starts * 20))
-flat "KiB beside guest RAM" "$early" "$(resident)" 4096
-flat "descriptors" "$early_descriptors" "$(descriptors)" 0
-finish 120
-expect_status 0
-echo "soak: a tiny L2 started and stopped $starts times with npt=1 and npt=0 each"
+# In L1 or deeper something went wrong
+trouble() {
+	grep -aqE 'ended with status [1-9]|Kernel panic|BUG:|Oops|soft lockup|Call Trace' "$log"
+}
 
-[ "$minutes" -gt 0 ] || pass "$starts starts"
+# ---- parts ----
+
+soak_vmcbs() {
+	local guest=$root/build/tests/guests/svm/svm_random_vmcbs.guest
+	[ -e "$guest" ] || fail "no $guest: make"
+	echo "soak: random VMCBs from seed $seed"
+	start --kernel "$guest" --memory 128M --nested-hw-virt amd --debug-exit --no-reboot \
+		--append "seed=$seed count=$entries"
+	finish $((600 + entries / 200))
+	tr -d '\r' <"$log" | tail -n 3
+	expect_status 33 "the guest is content"
+}
+
+soak_tiny() {
+	local early early_descriptors
+	mkdir -p "$dir/tree"
+	gcc -O2 -Wall -Wextra -static -o "$dir/tree/tiny_vm" "$root/tests/soak/tiny_vm.c"
+	make_initrd kvm-amd <<-END
+		/tiny_vm 20 && echo "guest: warm"
+		sleep 2
+		/tiny_vm $starts && echo "guest: nested paging done"
+		rmmod kvm_amd && insmod /lib/modules/kvm-amd.ko npt=0
+		/tiny_vm $starts && echo "guest: shadow paging done"
+		sleep 5
+	END
+	start --kernel "$vmlinuz" --initrd "$dir/initrd.cpio" --memory 512M --nested-hw-virt amd \
+		--append "console=ttyS0 quiet panic=-1"
+	wait_for 'guest: warm' 300
+	sleep 1
+	early=$(resident 512) early_descriptors=$(descriptors)
+	wait_for 'guest: shadow paging done' $((120 + starts * 20))
+	flat "KiB beside guest RAM" "$early" "$(resident 512)" 4096
+	flat "descriptors" "$early_descriptors" "$(descriptors)" 0
+	finish 120
+	expect_status 0
+	echo "soak: a tiny L2 started and stopped $starts times with npt=1 and npt=0 each"
+}
+
+ended() { grep -ac "L1: L2 ended with status 0" "$log" || true; }
+
+# starts_of DEEPEST N: L1 starts the next level N times, each with all that is within it
+starts_of() {
+	local deepest=$1 count=$2 early='' early_descriptors left=$((120 + $2 * 600))
+	start_levels "$deepest" 800 "starts=$count"
+	while kill -0 "$pid" 2>/dev/null; do
+		! trouble || fail "something went wrong in start $(($(ended) + 1))"
+		# the first ones fill what is kept
+		if [ -z "$early" ] && [ "$(ended)" -ge 2 ]; then
+			early=$(resident 800) early_descriptors=$(descriptors)
+		fi
+		[ "$(ended)" -lt $((count - 1)) ] || late=$(resident 800) late_descriptors=$(descriptors)
+		left=$((left - 1))
+		[ $left -gt 0 ] || fail "only $(ended) starts"
+		sleep 1
+	done
+	finish 10
+	expect_status 0
+	[ "$(ended)" = "$count" ] || fail "$(ended) of $count starts"
+	[ "$(grep -ac "L$deepest: user space after" "$log")" = "$count" ] || fail "not all L$deepest came up"
+	[ "$count" -lt 4 ] || flat "KiB beside guest RAM" "$early" "${late:-0}" 8192
+	[ "$count" -lt 4 ] || flat "descriptors" "$early_descriptors" "${late_descriptors:-0}" 0
+	echo "soak: L$deepest started $count times"
+}
+
+soak_levels() {
+	starts_of 2 "$l2_starts"
+	starts_of 3 "$l3_starts"
+}
+
+soak_clock() {
+	local level
+	start_levels 3 800 "clock=$clock"
+	finish $((900 + clock))
+	expect_status 0
+	for level in 1 2 3; do
+		check_clock $level 300
+	done
+}
 
 # The nested load, one L2 after another
-initrd=$("$root/tools/l1-initrd.sh")
-start --kernel "$vmlinuz" --initrd "$initrd" --memory 1G --nested-hw-virt amd \
-	--append "console=ttyS0 quiet panic=-1 npt=$npt soak=1000000 work"
-end=$((SECONDS + minutes * 60))
-samples=()
-rounds() { grep -ac 'L1: L2 ended with status 0' "$log" || true; }
-while [ $SECONDS -lt $end ]; do
-	kill -0 "$pid" 2>/dev/null || fail "L1 ended after $(rounds) rounds"
-	! grep -aqE 'L1: L2 ended with status [1-9]|Kernel panic|BUG:|Oops|soft lockup|Call Trace' "$log" ||
-		fail "something went wrong in round $(rounds)"
-	[ "$(rounds)" -lt 2 ] || samples+=("$(resident)")
-	sleep 5
+soak_load() {
+	local end=$((SECONDS + minutes * 60)) samples=() half first second early_descriptors=''
+	start --kernel "$vmlinuz" --initrd "$("$root/tools/l1-initrd.sh")" --memory 1G \
+		--nested-hw-virt amd --append "console=ttyS0 quiet panic=-1 npt=$npt soak=1000000 work"
+	while [ $SECONDS -lt $end ]; do
+		kill -0 "$pid" 2>/dev/null || fail "L1 ended after $(ended) rounds"
+		! trouble || fail "something went wrong in round $(ended)"
+		if [ "$(ended)" -ge 2 ]; then
+			samples+=("$(resident 1024)")
+			[ -n "$early_descriptors" ] || early_descriptors=$(descriptors)
+		fi
+		sleep 5
+	done
+	[ ${#samples[@]} -ge 10 ] || fail "only $(ended) rounds: give more --minutes"
+	# The second half must not lie above the first
+	half=$((${#samples[@]} / 2))
+	first=$(printf '%s\n' "${samples[@]:0:half}" | sort -n | tail -n 1)
+	second=$(printf '%s\n' "${samples[@]:half}" | sort -n | tail -n 1)
+	flat "KiB beside guest RAM, most of a half" "$first" "$second" 4096
+	flat "descriptors" "$early_descriptors" "$(descriptors)" 0
+	kill -TERM "$pid"
+	finish 60
+	expect_status 1 "stopped"
+	echo "soak: $(ended) L2s in $minutes minutes"
+}
+
+for part in "${parts[@]}"; do
+	soak_"$part"
 done
-[ ${#samples[@]} -ge 10 ] || fail "only $(rounds) rounds: give more --minutes"
-# The second half must not lie above the first
-half=$((${#samples[@]} / 2))
-first=$(printf '%s\n' "${samples[@]:0:half}" | sort -n | tail -n 1)
-second=$(printf '%s\n' "${samples[@]:half}" | sort -n | tail -n 1)
-flat "KiB beside guest RAM, most of a half" "$first" "$second" 4096
-flat "descriptors" "$early_descriptors" "$(descriptors)" 0
-done=$(rounds)
-kill -TERM "$pid"
-finish 60
-expect_status 1 "stopped"
-pass "$starts starts of a tiny L2; $done L2s in $minutes minutes; memory is flat"
+pass "${parts[*]}"

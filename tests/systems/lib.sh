@@ -148,6 +148,43 @@ make_end_guest() {
 	ld -m elf_i386 --no-warn-rwx-segments -N -Ttext=0x100000 -e start -o "$dir/end.guest" "$dir/end.o"
 }
 
+# Levels of nestbox inside nestbox: start_levels DEEPEST MIB WORD..., L1 with that much memory; the
+# words are tools/initrd/level-init's. In $dir/stamped each line has the host's time before it.
+start_levels() {
+	local deepest=$1 memory=$2 line
+	shift 2
+	start --kernel "$vmlinuz" --initrd "$("$root/tools/level-initrd.sh" "$nestbox")" \
+		--memory "${memory}M" --nested-hw-virt amd --serial stdio \
+		--append "console=ttyS0 quiet panic=-1 level=1 deepest=$deepest $*"
+	tail -f -n +1 --pid="$pid" "$log" 2>/dev/null |
+		while IFS= read -r line; do printf '%s %s\n' "$EPOCHREALTIME" "$line"; done >"$dir/stamped" &
+	started+=($!)
+}
+
+# Whether the clocks of a level, told in $dir/stamped, went as fast as the host's, within MS
+# milliseconds from the first half of the samples to the second, and its calendar is right. A line may
+# come late but not early, so that of each half the promptest counts: check_clock LEVEL MS.
+check_clock() {
+	local verdict
+	verdict=$(awk -v level="L$1:" -v bound="$2" '
+		$2 == level && $3 == "clock" && NF == 5 {
+			n++; host[n] = $1; up[n] = $4 - $1
+			if (n == 1 || $5 - $1 > date) date = $5 - $1
+		}
+		END {
+			if (n < 10) { print "only", n + 0, "samples"; exit }
+			for (i = 1; i <= n; i++) {
+				half = host[i] - host[1] < (host[n] - host[1]) / 2 ? 1 : 2
+				if (!(half in best) || up[i] > best[half]) best[half] = up[i]
+			}
+			drift = (best[2] - best[1]) * 1000
+			print (drift < bound && drift > -bound && date > -3 && date < 2 ? "good" : "bad"), \
+				"drift", int(drift), "ms of", int(host[n] - host[1]), "s, calendar off by", date, "s"
+		}' <(tr -d '\r' <"$dir/stamped"))
+	echo "the clock of L$1: $verdict"
+	[[ $verdict == good* ]] || fail "the clock of L$1: $verdict"
+}
+
 # A TCP port of the host that nobody listens on now.
 free_port() {
 	local port
