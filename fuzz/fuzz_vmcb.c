@@ -137,7 +137,7 @@ static struct rig *build(void)
 	if (rig_setup((void **)&rig))
 		abort();
 	cpuid_table_free(rig->cpu->cpuid);
-	if (cpuid_table_new(&rig->cpu->cpuid, NESTED_AMD, 1) || svm_new(rig->cpu))
+	if (cpuid_table_new(&rig->cpu->cpuid, NESTED_AMD, NULL, 1) || svm_new(rig->cpu))
 		abort();
 	rig->cpu->phys_bits = cpuid_phys_bits(rig->cpu->cpuid);
 	rig->cpu->intc_ops = &intc;

@@ -257,7 +257,7 @@ static struct rig *build(void)
 	cpuid_table_free(rig->cpu->cpuid);
 	/* for the preemption timer's wake-ups, which nobody runs */
 	rig->machine.loop = loop_new(NULL, NULL, NULL);
-	if (cpuid_table_new(&rig->cpu->cpuid, NESTED_INTEL, 1) || vmx_new(rig->cpu) ||
+	if (cpuid_table_new(&rig->cpu->cpuid, NESTED_INTEL, NULL, 1) || vmx_new(rig->cpu) ||
 	    !rig->machine.loop)
 		abort();
 	rig->cpu->phys_bits = cpuid_phys_bits(rig->cpu->cpuid);

@@ -109,6 +109,14 @@ static int set_nested(struct run_options *o, const char *value)
 	return 0;
 }
 
+static int set_cpu(struct run_options *o, const char *value)
+{
+	o->machine.model = cpu_model_find(value);
+	if (!o->machine.model && strcmp(value, "host"))
+		return fail(o, "--cpu %.40s: is not known; give one of %s", value, cpu_model_names);
+	return 0;
+}
+
 static int set_engine(struct run_options *o, const char *value)
 {
 	if (!strcmp(value, "auto"))
@@ -300,6 +308,8 @@ static const struct option {
 	{ "--cpus", "N", "number of CPUs; with the soft engine only 1", set_cpus },
 	{ "--nested-hw-virt", "off|amd|intel", "virtualization unit of the guest's CPU; off by default",
 		set_nested },
+	{ "--cpu", "MODEL", "which CPU the guest's says it is, such as zen3 or icelake; host by default",
+		set_cpu },
 	{ "--engine", "auto|soft|kvm", "what runs the guest: /dev/kvm, or nestbox alone; auto takes kvm "
 		"where it works", set_engine },
 	{ "--disk", "FILE[,readonly]", "raw disk image as virtio-blk; repeatable", set_disk },
@@ -372,6 +382,17 @@ static const struct option *find_option(const char *word, size_t len)
 	return NULL;
 }
 
+/* A model is its vendor's, and so is a virtualization unit. */
+static int check_vendor(struct run_options *o)
+{
+	const struct cpu_model *model = o->machine.model;
+
+	if (!model || o->machine.nested == NESTED_OFF || o->machine.nested == model->vendor)
+		return 0;
+	return fail(o, "--cpu %s: is no CPU with --nested-hw-virt %s; give another model, or leave --cpu "
+		"out", model->name, o->machine.nested == NESTED_AMD ? "amd" : "intel");
+}
+
 /* The terminal has room for one. */
 static int choose_serial(struct run_options *o)
 {
@@ -416,7 +437,7 @@ int run_options_parse(struct run_options *o, int argc, char **argv)
 		if (option->set(o, value))
 			return -1;
 	}
-	return choose_serial(o);
+	return check_vendor(o) ? -1 : choose_serial(o);
 }
 
 void run_options_free(struct run_options *o)

@@ -525,7 +525,21 @@ int cpu_write_msr(struct cpu *cpu, u32 msr, u64 value);
 /* ---- CPUID: cpuid.c ---- */
 enum nested_vendor { NESTED_OFF, NESTED_AMD, NESTED_INTEL };
 /* Made once; the host is asked here and never again (CPUID costs microseconds on virtual hosts). */
-int cpuid_table_new(struct cpuid_table **table, enum nested_vendor nested, unsigned cpus);
+/* Who the CPU says it is, a row of x86/cpu_models.def. */
+struct cpu_model {
+	const char *name;
+	enum nested_vendor vendor;
+	u32 signature;
+	const char *brand;
+};
+const struct cpu_model *cpu_model_find(const char *name); /* NULL: there is none */
+/* All the names, between commas; for messages. */
+extern const char cpu_model_names[];
+/* model: NULL: of the vendor that `nested` asks for, or of the host's. */
+int cpuid_table_new(struct cpuid_table **table, enum nested_vendor nested,
+	const struct cpu_model *model, unsigned cpus);
+/* The vendor of the host's CPU: who a guest's CPU is of where nothing else was asked for. */
+enum nested_vendor cpuid_host_vendor(void);
 void cpuid_table_free(struct cpuid_table *table);
 void cpu_cpuid(struct cpu *cpu, u32 leaf, u32 subleaf, u32 out[4]);
 u8 cpuid_phys_bits(const struct cpuid_table *table); /* for cpu->phys_bits */

@@ -10,6 +10,7 @@
  */
 #include <cpuid.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -47,6 +48,7 @@ struct cpuid_group {
 
 struct cpuid_table {
 	bool intel;
+	const struct cpu_model *model; /* NULL: none in particular */
 	u32 tsc_khz;
 	unsigned rows;
 	struct cpuid_row row[MAX_ROWS];
@@ -273,8 +275,33 @@ static void add_xsave(struct cpuid_table *table)
 				xsave->align[i] ? 2 : 0, 0);
 }
 
+static const struct cpu_model models[] = {
+#define CPU_MODEL(name, vendor, signature, brand) { name, NESTED_##vendor, signature, brand },
+#include "x86/cpu_models.def"
+};
+
+const char cpu_model_names[] = "host"
+#define CPU_MODEL(name, vendor, signature, brand) ", " name
+#include "x86/cpu_models.def"
+	;
+
+const struct cpu_model *cpu_model_find(const char *name)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(models); i++)
+		if (!strcmp(models[i].name, name))
+			return &models[i];
+	return NULL;
+}
+
+enum nested_vendor cpuid_host_vendor(void)
+{
+	return host_is_intel() ? NESTED_INTEL : NESTED_AMD;
+}
+
 static u32 signature(const struct cpuid_table *table)
 {
+	if (table->model)
+		return table->model->signature;
 	if (table->intel == host_is_intel())
 		return host_leaf(1, 0).reg[EAX];
 	return table->intel ? XEON_SIGNATURE : ZEN_SIGNATURE;
@@ -411,6 +438,8 @@ static void add_brand(struct cpuid_table *table)
 	char brand[48] = "nestbox virtual CPU";
 	u32 word[12];
 
+	if (table->model)
+		snprintf(brand, sizeof(brand), "%s", table->model->brand);
 	memcpy(word, brand, sizeof(word));
 	for (unsigned i = 0; i < 3; i++)
 		add(table, EXTENDED + 2 + i, 0, word[i * 4], word[i * 4 + 1], word[i * 4 + 2],
@@ -499,13 +528,16 @@ static u32 measure_tsc_khz(void)
 	return ((u128)(tsc[1] - tsc[0]) * 1000000 + (ns[1] - ns[0]) / 2) / (ns[1] - ns[0]);
 }
 
-int cpuid_table_new(struct cpuid_table **out, enum nested_vendor nested, unsigned cpus)
+int cpuid_table_new(struct cpuid_table **out, enum nested_vendor nested,
+	const struct cpu_model *model, unsigned cpus)
 {
+	enum nested_vendor vendor = model ? model->vendor : nested ? nested : cpuid_host_vendor();
 	struct cpuid_table *table = calloc(1, sizeof(*table));
 
 	if (!table)
 		return -ENOMEM;
-	table->intel = nested == NESTED_OFF ? host_is_intel() : nested == NESTED_INTEL;
+	table->intel = vendor == NESTED_INTEL;
+	table->model = model;
 	table->tsc_khz = measure_tsc_khz();
 	for (unsigned i = 0; i < ARRAY_SIZE(table->group); i++) {
 		static const u32 base[] = { 0, HYPERVISOR, EXTENDED, NESTING_LEAF };

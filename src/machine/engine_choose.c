@@ -36,6 +36,16 @@ static bool soft_can(const struct machine_config *config, char note[MACHINE_PROB
 	return false;
 }
 
+/* KVM runs a guest's instructions on the host's CPU, whose vendor is then the guest's. */
+static bool kvm_has_model(const struct machine_config *config, char why[KVM_PROBLEM_LEN])
+{
+	if (!config->model || config->model->vendor == cpuid_host_vendor())
+		return true;
+	snprintf(why, KVM_PROBLEM_LEN, "--cpu %s: /dev/kvm has only CPUs of the host's vendor",
+		config->model->name);
+	return false;
+}
+
 static const struct engine_ops *choose_kvm(const struct machine_config *config,
 	char note[MACHINE_PROBLEM_LEN])
 {
@@ -55,6 +65,10 @@ static const struct engine_ops *choose_kvm(const struct machine_config *config,
 		say(note, "--nested-hw-virt: ", why, repair, "; or give --engine soft");
 		return NULL;
 	}
+	if (!kvm_has_model(config, why)) {
+		say(note, "", why, "", "; give --engine soft");
+		return NULL;
+	}
 	return &kvm_engine;
 }
 
@@ -66,7 +80,7 @@ static const struct engine_ops *choose_any(const struct machine_config *config,
 
 	kvm_try(&host);
 	if (kvm_conclude(&host, why, repair) == KVM_WORKS &&
-	    kvm_conclude_nesting(&host, config->nested, why, repair)) {
+	    kvm_conclude_nesting(&host, config->nested, why, repair) && kvm_has_model(config, why)) {
 		snprintf(note, MACHINE_PROBLEM_LEN, "engine kvm: /dev/kvm works");
 		return &kvm_engine;
 	}

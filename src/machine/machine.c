@@ -241,7 +241,7 @@ static int make_cpu(struct machine *machine, unsigned id, const struct machine_c
 	cpu->machine = machine;
 	cpu->memory = machine->memory;
 	cpu->ports = machine->ports;
-	error = cpuid_table_new(&cpu->cpuid, config->nested, config->board->cpus);
+	error = cpuid_table_new(&cpu->cpuid, config->nested, config->model, config->board->cpus);
 	if (error)
 		return error;
 	cpu->phys_bits = cpuid_phys_bits(cpu->cpuid);

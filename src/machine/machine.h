@@ -56,6 +56,7 @@ struct machine_config {
 	const struct board_config *board;
 	enum engine_choice engine;
 	enum nested_vendor nested;
+	const struct cpu_model *model; /* NULL: none in particular */
 	/* Where the serial port and the virtio console lead: "off", or see machine/console.h. The
 	 * board has a virtio console where it is not off. */
 	const char *serial, *console;

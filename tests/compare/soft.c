@@ -182,7 +182,7 @@ struct soft *soft_start(const struct batch *batch, enum way way)
 	cpu->memory = soft->machine.memory;
 	cpu->ports = soft->machine.ports;
 	if (space_add_ram(cpu->memory, 0, RAM_SIZE, &soft->machine.ram, 0) ||
-		cpuid_table_new(&cpu->cpuid, NESTED_OFF, 1))
+		cpuid_table_new(&cpu->cpuid, NESTED_OFF, NULL, 1))
 		goto fail;
 	cpu->phys_bits = cpuid_phys_bits(cpu->cpuid);
 	if (cpu_fpu_new(cpu))

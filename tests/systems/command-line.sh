@@ -51,7 +51,6 @@ wrong --memory . run --kernel "$guest" --memory 60T
 wrong --memory host run --kernel "$guest" --memory 40T
 wrong --cpus 'not there yet' run --kernel "$guest" --cpus 2 --engine soft
 wrong --cpus . run --kernel "$guest" --cpus none
-wrong --nested-hw-virt 'not there yet' run --kernel "$guest" --nested-hw-virt intel --engine soft
 wrong --nested-hw-virt amd run --kernel "$guest" --nested-hw-virt yes
 wrong --engine kvm run --kernel "$guest" --engine tcg
 wrong --disk 'no such file' run --kernel "$guest" --disk "$dir/absent"
@@ -62,6 +61,8 @@ wrong --net hostfwd run --kernel "$guest" --net user,hostfwd=udp:127.0.0.1:1234-
 wrong --net hostfwd run --kernel "$guest" --net user,hostfwd=tcp:127.0.0.1:70000-:22
 wrong --net . run --kernel "$guest" --net user,hostfwd=tcp:192.0.2.1:24567-:22
 wrong --net . run --kernel "$guest" --net user,other=1
+wrong --cpu zen3 run --kernel "$guest" --cpu z80
+wrong --cpu icelake run --kernel "$guest" --nested-hw-virt amd --cpu icelake
 wrong --rng on run --kernel "$guest" --rng maybe
 wrong --serial stdio run --kernel "$guest" --serial tty
 wrong --serial . run --kernel "$guest" --serial "file:$dir/directory"
@@ -95,7 +96,7 @@ fi
 # Each option stands in --help and in the man page
 "$nestbox" run --help >"$dir/help"
 tr -d '\\' <"$root/docs/nestbox.1" >"$dir/man"
-for option in kernel initrd append module memory cpus nested-hw-virt engine disk net rng serial \
+for option in kernel initrd append module memory cpus nested-hw-virt cpu engine disk net rng serial \
 	console escape debug-exit trace no-reboot stats code-cache; do
 	grep -q -- "--$option" "$dir/help" || fail "--$option is not in --help"
 	grep -q -- "--$option" "$dir/man" || fail "--$option is not in the man page"

@@ -83,7 +83,7 @@ int rig_setup(void **state)
 	cpu->ports = rig->machine.ports;
 	cpu->intc_ops = &intc;
 	cpu->intc = rig;
-	if (cpuid_table_new(&cpu->cpuid, NESTED_OFF, 1) || cpu_fpu_new(cpu))
+	if (cpuid_table_new(&cpu->cpuid, NESTED_OFF, NULL, 1) || cpu_fpu_new(cpu))
 		return -1;
 	cpu->phys_bits = cpuid_phys_bits(cpu->cpuid);
 	cpu_reset(cpu);

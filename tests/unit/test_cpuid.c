@@ -12,6 +12,7 @@
 
 #include "cpu/cpu.h"
 #include "cpu/nesting.h"
+#include "cpu/handlers.h"
 #include "cpu/xsave.h"
 
 enum { EAX, EBX, ECX, EDX };
@@ -21,11 +22,34 @@ struct rig {
 	struct ram ram;
 };
 
+/* A model says who the CPU is, and a table of either vendor can be made on any host. */
+static void test_models(void **state)
+{
+	struct rig *rig = *state;
+	u32 out[4];
+
+	assert_null(cpu_model_find("z80"));
+	for (unsigned i = 0; i < 2; i++) {
+		const struct cpu_model *model = cpu_model_find(i ? "icelake" : "zen3");
+
+		assert_non_null(model);
+		assert_non_null(strstr(cpu_model_names, model->name));
+		assert_int_equal(cpuid_table_new(&rig->cpu.cpuid, NESTED_OFF, model, 1), 0);
+		assert_int_equal(cpu_is_intel(&rig->cpu), i);
+		cpu_cpuid(&rig->cpu, 1, 0, out);
+		assert_int_equal(out[0], model->signature);
+		cpu_cpuid(&rig->cpu, 0x80000002, 0, out);
+		assert_memory_equal(out, model->brand, sizeof(out));
+		cpuid_table_free(rig->cpu.cpuid);
+	}
+	rig->cpu.cpuid = NULL;
+}
+
 static void make_table(struct rig *rig, enum nested_vendor nested, unsigned cpus)
 {
 	cpuid_table_free(rig->cpu.cpuid);
 	rig->cpu.cpuid = NULL;
-	assert_int_equal(cpuid_table_new(&rig->cpu.cpuid, nested, cpus), 0);
+	assert_int_equal(cpuid_table_new(&rig->cpu.cpuid, nested, NULL, cpus), 0);
 }
 
 static void vendor_of(struct rig *rig, char name[13])
@@ -355,6 +379,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_vendor, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_models, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_features, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_state_dependent, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_beyond_the_last, set_up, tear_down),

@@ -494,7 +494,7 @@ static int set_up(void **state)
 	rig->cpu.virt = &ops;
 	rig->cpu.apic_access_page = NO_APIC_ACCESS_PAGE;
 	rig->cpu.memory = space_new("memory");
-	if (!rig->cpu.memory || cpuid_table_new(&rig->cpu.cpuid, NESTED_AMD, 1) ||
+	if (!rig->cpu.memory || cpuid_table_new(&rig->cpu.cpuid, NESTED_AMD, NULL, 1) ||
 	    space_add_ram(rig->cpu.memory, 0, PAGES * PAGE_SIZE, &rig->ram, 0))
 		return -1;
 	*state = rig;

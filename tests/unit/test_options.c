@@ -104,6 +104,8 @@ static void values(void **state)
 	accepted("--nested-hw-virt", "off");
 	accepted("--nested-hw-virt", "amd");
 	accepted("--nested-hw-virt", "intel");
+	accepted("--cpu", "host");
+	accepted("--cpu", "zen3");
 	accepted("--engine", "auto");
 	accepted("--engine", "soft");
 	accepted("--engine", "kvm");
@@ -143,6 +145,8 @@ static void values(void **state)
 	refused("--net", "user,hostfwd=tcp::99999-:2");
 	refused("--net", "user,mac=1");
 	refused("--rng", "maybe");
+	refused("--cpu", "z80");
+	refused("--cpu", NULL);
 	refused("--serial", "file:");
 	refused("--serial", "pty");
 	refused("--escape", "b");

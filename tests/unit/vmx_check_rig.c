@@ -259,7 +259,7 @@ int vmx_rig_setup(void **state)
 		return -1;
 	rig = *state;
 	cpuid_table_free(rig->cpu->cpuid);
-	if (cpuid_table_new(&rig->cpu->cpuid, NESTED_INTEL, 1))
+	if (cpuid_table_new(&rig->cpu->cpuid, NESTED_INTEL, NULL, 1))
 		return -1;
 	rig->cpu->phys_bits = PHYS_BITS;
 	rig->cpu->virt_state = vmx;
