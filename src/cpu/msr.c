@@ -328,7 +328,8 @@ static const struct msr_row msr_table[] = {
 	FIELD(MSR_SYSENTER_CS, ANY, sysenter_cs, MASK(31, 0)),
 	CANONICAL(MSR_SYSENTER_ESP, sysenter_esp),
 	CANONICAL(MSR_SYSENTER_EIP, sysenter_eip),
-	READ_ONLY(MSR_MCG_CAP, ANY, 0), /* no banks */
+	/* no banks, APM2 9.3.1: nothing here finds an error of a processor, and kernels do without */
+	READ_ONLY(MSR_MCG_CAP, ANY, 0),
 	VALUE(MSR_MCG_STATUS, ANY, 0),
 	FIELD(MSR_MISC_ENABLE, ANY, misc_enable, ~0ull), /* AMD has none, but KVM shows it to all */
 	CALL(MSR_DEBUGCTL, read_debugctl, write_debugctl),
