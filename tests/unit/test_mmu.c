@@ -466,6 +466,41 @@ static void test_gained_rights(void **state)
 	assert_int_equal(mmu_translate(&rig->cpu, 0x3000, ACCESS_WRITE, true, false, &out), 0);
 }
 
+/*
+ * Without flags in EPT a guest's tables need be readable alone, until A or D is to be set in one;
+ * also where the walk begins with what an earlier one left.
+ */
+static void test_read_only_tables(void **state)
+{
+	struct rig *rig = *state;
+	struct cpu *cpu = &rig->cpu;
+	struct translation out;
+
+	plain_ept(rig);
+	cpu->cr0 = CR0_PE | CR0_PG | CR0_WP;
+	cpu->cr4 = CR4_PAE;
+	cpu->efer = EFER_LMA | EFER_LME;
+	cpu->cr3 = 8 * PAGE_SIZE;
+	*entry_at(rig, 8, 0) = 9 * PAGE_SIZE | 0x27;
+	*entry_at(rig, 9, 0) = 10 * PAGE_SIZE | 0x27;
+	*entry_at(rig, 10, 0) = 11 * PAGE_SIZE | 0x27;
+	*entry_at(rig, 11, 3) = 3 * PAGE_SIZE | 0x27;
+	*entry_at(rig, 11, 4) = 4 * PAGE_SIZE | 0x67;
+	*entry_at(rig, 56, 11) &= ~BIT(1);
+	assert_int_equal(mmu_translate(cpu, 0x3000, ACCESS_READ, false, false, &out), 0);
+	assert_false(out.writable);
+	assert_int_equal(mmu_translate(cpu, 0x4000, ACCESS_WRITE, false, false, &out), 0);
+	assert_true(out.writable);
+	assert_int_equal(mmu_translate(cpu, 0x3000, ACCESS_WRITE, false, false, &out),
+		OUTCOME_FAULT);
+	assert_int_equal(cpu->fault.kind, FAULT_EPT_VIOLATION);
+	assert_int_equal(cpu->fault.gpa, 11 * PAGE_SIZE + 3 * 8);
+	assert_true(cpu->fault.in_walk);
+	assert_int_equal(cpu->fault.qualification, EPT_QUAL_WRITE | EPT_QUAL_READABLE |
+		EPT_QUAL_EXECUTABLE | EPT_QUAL_LINEAR_VALID);
+	assert_int_equal(*entry_at(rig, 11, 3), 3 * PAGE_SIZE | 0x27);
+}
+
 /* PDPTEs that a VMCS holds are checked as those of MOV CR3 are. */
 static void test_pdptes(void **state)
 {
@@ -521,6 +556,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_non_canonical, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_ept_width, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_gained_rights, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_read_only_tables, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_pdptes, set_up, tear_down),
 	};
 

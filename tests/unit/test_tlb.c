@@ -333,24 +333,46 @@ static void test_modes(void **state)
 	assert_int_equal(tlb_fetch(cpu, PAGE_Y, &host), OUTCOME_FAULT);
 	read_byte(rig, PAGE_Y);
 
+	/* each bit for itself, and back */
 	cpu->cr0 |= CR0_WP;
 	enter(rig, &world);
 	assert_int_equal(cpu_write(cpu, PAGE_X, &byte, 1, ACCESS_WRITE), OUTCOME_FAULT);
+	cpu->cr0 &= ~CR0_WP;
 	cpu->cr4 |= CR4_SMEP;
 	enter(rig, &world);
 	assert_int_equal(tlb_fetch(cpu, PAGE_X, &host), OUTCOME_FAULT);
+	cpu->cr4 &= ~CR4_SMEP;
 	cpu->efer &= ~EFER_NXE;
 	enter(rig, &world);
 	assert_int_equal(cpu_read(cpu, PAGE_Y, &byte, 1, ACCESS_READ), OUTCOME_FAULT);
 	assert_int_equal(cpu->fault.error, PF_P | PF_RSVD);
-
-	/* and back: all that is still cached */
-	cpu->cr0 &= ~CR0_WP;
-	cpu->cr4 &= ~CR4_SMEP;
 	cpu->efer |= EFER_NXE;
+
+	/* what was cached at first still is */
 	enter(rig, &world);
 	assert_non_null(tlb_write_hit(cpu, PAGE_X, 1));
 	assert_non_null(tlb_read_hit(cpu, PAGE_Y, 1));
+}
+
+/* Where EPT has flags they are kept, whatever was cached by the same tables without them. */
+static void test_flags_tag(void **state)
+{
+	struct rig *rig = *state;
+	struct world world = { 1, EPT_A | EPTP_4_LEVELS_WB, 0 };
+	u8 byte = 0;
+
+	enter(rig, &world);
+	assert_int_equal(cpu_write(rig->cpu, PAGE_X, &byte, 1, ACCESS_WRITE), 0);
+	assert_int_equal(*pte(rig, EPT_A, PAGE_X) & MASK(9, 8), 0);
+	world.eptp |= EPTP_FLAGS;
+	enter(rig, &world);
+	assert_null(tlb_write_hit(rig->cpu, PAGE_X, 1));
+	read_byte(rig, PAGE_X);
+	assert_int_equal(*pte(rig, EPT_A, PAGE_X) & MASK(9, 8), BIT(8));
+	assert_null(tlb_write_hit(rig->cpu, PAGE_X, 1));
+	assert_int_equal(cpu_write(rig->cpu, PAGE_X, &byte, 1, ACCESS_WRITE), 0);
+	assert_int_equal(*pte(rig, EPT_A, PAGE_X) & MASK(9, 8), MASK(9, 8));
+	assert_non_null(tlb_write_hit(rig->cpu, PAGE_X, 1));
 }
 
 /* Mode-based execute control gives an EPT pointer's translations another meaning. */
@@ -647,6 +669,7 @@ int main(void)
 		CASE(test_flushes),
 		CASE(test_moved_tables),
 		CASE(test_modes),
+		CASE(test_flags_tag),
 		CASE(test_mode_based),
 		CASE(test_execute_only),
 		CASE(test_fault_drops),
