@@ -25,6 +25,7 @@
 #define VIRTUAL_APIC 0x49000
 #define POSTED 0x4a000
 #define EPT 0x4b000     /* PML4, PDPT, PD */
+#define EPTP (EPT | EPTP_ACCESSED_DIRTY | 3 << 3 | 6)
 #define EPTP_LIST 0x4e000
 #define MSR_AREA 0x4f000
 #define PML 0x50000
@@ -70,7 +71,7 @@ static const struct insn insns[] = {
 	{ .op = OP_WBINVD }, { .op = OP_PAUSE }, { .op = OP_HLT }, { .op = OP_INVLPG, MEMORY },
 	{ .op = OP_INVPCID, .reg = RCX, MEMORY }, { .op = OP_IN, .opcode = 0xec, .opsize = 1 },
 	{ .op = OP_OUT, .opcode = 0xee, .opsize = 4 }, { .op = OP_RDMSR }, { .op = OP_WRMSR },
-	{ .op = OP_XSETBV }, { .op = OP_VMCALL }, { .op = OP_VMFUNC }, { .op = OP_VMXOFF },
+	{ .op = OP_RDRAND, .rm = RBX }, { .op = OP_XSETBV }, { .op = OP_VMCALL }, { .op = OP_VMFUNC }, { .op = OP_VMXOFF },
 	{ .op = OP_VMREAD, .reg = RCX, .rm = RBX }, { .op = OP_VMWRITE, .reg = RCX, .rm = RBX },
 	{ .op = OP_VMREAD, .reg = RCX, MEMORY }, { .op = OP_VMWRITE, .reg = RCX, MEMORY },
 	{ .op = OP_VMPTRLD, MEMORY }, { .op = OP_VMPTRST, MEMORY }, { .op = OP_VMCLEAR, MEMORY },
@@ -174,7 +175,8 @@ static void write_controls(struct rig *rig)
 	vmwrite(rig, F_entry_controls, VMX_ENTRY_ALLOWED0 | ENTRY_IA32E);
 	vmwrite(rig, F_link_pointer, VMCS_NONE);
 	vmwrite(rig, F_vpid, 1);
-	vmwrite(rig, F_eptp, EPT | 3 << 3 | 6);
+	vmwrite(rig, F_eptp, EPTP);
+	vmwrite(rig, F_vm_function_controls, VM_FUNCTION_EPTP_SWITCHING);
 	vmwrite(rig, F_io_bitmap_a, BITMAPS);
 	vmwrite(rig, F_io_bitmap_b, BITMAPS + 0x1000);
 	vmwrite(rig, F_msr_bitmap, BITMAPS + 0x2000);
@@ -244,7 +246,7 @@ static void put_memory(struct rig *rig)
 	rig_put(rig, EPT, (EPT + 0x1000) | 7, 8);
 	rig_put(rig, EPT + 0x1000, (EPT + 0x2000) | 7, 8);
 	rig_put(rig, EPT + 0x2000, 7 | 6 << 3 | BIT(7), 8);
-	rig_put(rig, EPTP_LIST, EPT | 3 << 3 | 6, 8);
+	rig_put(rig, EPTP_LIST, EPTP, 8);
 }
 
 /* Made once: asking the real CPU for its CPUID takes milliseconds on a virtual host. */
@@ -381,10 +383,29 @@ static void choose_apic(struct rig *rig, struct input *input)
 		SEC_X2APIC | SEC_APIC_REGISTERS | SEC_VIRTUAL_INTERRUPTS,
 	};
 
-	vmwrite(rig, F_pin_controls, VMX_PIN_ALLOWED0 | PIN_EXTERNAL_INTERRUPT);
-	vmwrite(rig, F_cpu_controls, VMX_PROC_ALLOWED0 | PROC_SECONDARY | PROC_TPR_SHADOW);
-	vmwrite(rig, F_secondary_controls, SEC_EPT | secondary[take(input, 1) % ARRAY_SIZE(secondary)]);
+	u64 chosen = secondary[take(input, 1) % ARRAY_SIZE(secondary)];
+	bool posted = (chosen & SEC_VIRTUAL_INTERRUPTS) && (take(input, 1) & 1);
+
+	vmwrite(rig, F_pin_controls, VMX_PIN_ALLOWED0 | PIN_EXTERNAL_INTERRUPT |
+		(posted ? PIN_POSTED_INTERRUPTS : 0));
+	vmwrite(rig, F_cpu_controls, VMX_PROC_ALLOWED0 | PROC_SECONDARY | PROC_TPR_SHADOW |
+		PROC_MSR_BITMAPS);
+	vmwrite(rig, F_secondary_controls, SEC_EPT | chosen);
+	vmwrite(rig, F_exit_controls, VMX_EXIT_ALLOWED0 | EXIT_HOST_64 | EXIT_ACKNOWLEDGE |
+		EXIT_SAVE_EFER | EXIT_SAVE_DEBUG);
+	vmwrite(rig, F_posted_interrupt_vector, 0x30);
 	vmwrite(rig, F_guest_interrupt_status, take(input, 2));
+	vmwrite(rig, F_guest_rflags, RFLAGS_RESERVED1 | RFLAGS_IF);
+}
+
+/* INVEPT or INVVPID of any type, with operands that may be. */
+static void invalidate(struct rig *rig, struct input *input)
+{
+	u64 how = take(input, 1);
+
+	rig_put(rig, POINTER + 8, how & 8 ? take(input, 8) : 0, 8);
+	rig->cpu->gpr[RCX] = how >> 4;
+	run_on(rig, how & 1 ? OP_INVEPT : OP_INVVPID, how & 1 ? EPTP : how >> 1 & 3);
 }
 
 /* A field becomes something: near what it was, or anything. */
@@ -441,6 +462,9 @@ static void prepare(struct rig *rig, struct input *input)
 			break;
 		case 6:
 			choose_apic(rig, input);
+			break;
+		case 8:
+			invalidate(rig, input);
 			break;
 		case 7: /* an event, with an error code where it has one */
 			at = INTR_INFO_VALID | (take(input, 2) & 0x71f);
