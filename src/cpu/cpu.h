@@ -364,7 +364,7 @@ int cpu_exec(struct cpu *cpu, const struct insn *insn);
 void cpu_deliver_fault(struct cpu *cpu);
 /*
  * At an instruction boundary: looks at pins, NMI, interrupts, virtual interrupts, injected events
- * and traps in the manual's order (APM2 8.5) and delivers at most one. Takes the machine lock
+ * and traps in the manual's order (APM2 8.5) and delivers one after another. Takes the machine lock
  * where it asks the interrupt controller. True when rip or the world changed. Clears exit_request
  * before it looks.
  */
