@@ -380,7 +380,7 @@ static inline bool cpu_must_step(const struct cpu *cpu)
 {
 	return (cpu->mode & MODE_STEP) || cpu->intr_shadow;
 }
-/* cpu_interrupt() and, where that faults, what follows from it. For virtual interrupts. */
+/* cpu_interrupt() and, where that faults, what follows from it. For virtual interrupts. The CPU runs. */
 void cpu_deliver_event(struct cpu *cpu, const struct event *event);
 /* Takes a pending INIT, SIPI or NMI, which an exit has reported: who asked gets no other. */
 void cpu_take_pin(struct cpu *cpu, unsigned pin);

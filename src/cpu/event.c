@@ -268,6 +268,7 @@ void cpu_deliver_fault(struct cpu *cpu)
 
 void cpu_deliver_event(struct cpu *cpu, const struct event *event)
 {
+	cpu->activity = CPU_RUNNING;
 	cpu->event = *event;
 	cpu->event.valid = true;
 	if (cpu_interrupt(cpu, &cpu->event))
@@ -336,6 +337,7 @@ static bool poll_smi(struct cpu *cpu)
 
 static void deliver_debug(struct cpu *cpu, u64 dr6, bool trap)
 {
+	cpu->activity = CPU_RUNNING;
 	cpu->pending_db = 0;
 	cpu->fault = (struct fault){
 		.kind = FAULT_EXCEPTION, .vector = VEC_DB, .trap = trap, .dr6 = dr6,
@@ -506,8 +508,6 @@ bool cpu_poll_events(struct cpu *cpu)
 		if (!poll_in_order(cpu))
 			break;
 		changed = true;
-		if (cpu->activity == CPU_HALTED || cpu->activity == CPU_GUEST_SHUTDOWN)
-			cpu->activity = CPU_RUNNING;
 		cpu_events_unmasked(cpu);
 		if (!__atomic_load_n(&cpu->exit_request, __ATOMIC_RELAXED))
 			break;
