@@ -364,7 +364,7 @@ int cpu_exec(struct cpu *cpu, const struct insn *insn);
 void cpu_deliver_fault(struct cpu *cpu);
 /*
  * At an instruction boundary: looks at pins, NMI, interrupts, virtual interrupts, injected events
- * and traps in the manual's order (APM2 8.5) and delivers at most one. Takes the machine lock
+ * and traps in the manual's order (APM2 8.5) and delivers one after another. Takes the machine lock
  * where it asks the interrupt controller. True when rip or the world changed. Clears exit_request
  * before it looks.
  */
@@ -380,7 +380,7 @@ static inline bool cpu_must_step(const struct cpu *cpu)
 {
 	return (cpu->mode & MODE_STEP) || cpu->intr_shadow;
 }
-/* cpu_interrupt() and, where that faults, what follows from it. For virtual interrupts. */
+/* cpu_interrupt() and, where that faults, what follows from it. For virtual interrupts. The CPU runs. */
 void cpu_deliver_event(struct cpu *cpu, const struct event *event);
 /* Takes a pending INIT, SIPI or NMI, which an exit has reported: who asked gets no other. */
 void cpu_take_pin(struct cpu *cpu, unsigned pin);

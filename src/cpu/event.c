@@ -268,6 +268,7 @@ void cpu_deliver_fault(struct cpu *cpu)
 
 void cpu_deliver_event(struct cpu *cpu, const struct event *event)
 {
+	cpu->activity = CPU_RUNNING;
 	cpu->event = *event;
 	cpu->event.valid = true;
 	if (cpu_interrupt(cpu, &cpu->event))
@@ -336,6 +337,7 @@ static bool poll_smi(struct cpu *cpu)
 
 static void deliver_debug(struct cpu *cpu, u64 dr6, bool trap)
 {
+	cpu->activity = CPU_RUNNING;
 	cpu->pending_db = 0;
 	cpu->fault = (struct fault){
 		.kind = FAULT_EXCEPTION, .vector = VEC_DB, .trap = trap, .dr6 = dr6,
@@ -490,17 +492,25 @@ static bool poll_in_order(struct cpu *cpu)
 	return cpu->activity == CPU_RUNNING && poll_breakpoints(cpu);
 }
 
+/*
+ * How many events one boundary may bring. What waits behind an event comes before the handler's first
+ * instruction, and what is left over after so many comes after it: a guest whose interrupts never end
+ * must leave us time for others.
+ */
+#define EVENTS_A_BOUNDARY 4
+
 bool cpu_poll_events(struct cpu *cpu)
 {
-	bool changed;
+	bool changed = false;
 
-	__atomic_store_n(&cpu->exit_request, 0, __ATOMIC_SEQ_CST);
-	changed = poll_in_order(cpu);
-	if (changed) {
-		if (cpu->activity == CPU_HALTED || cpu->activity == CPU_GUEST_SHUTDOWN)
-			cpu->activity = CPU_RUNNING;
-		/* one event a boundary: look again for what else is there */
+	for (unsigned i = 0; i < EVENTS_A_BOUNDARY; i++) {
+		__atomic_store_n(&cpu->exit_request, 0, __ATOMIC_SEQ_CST);
+		if (!poll_in_order(cpu))
+			break;
+		changed = true;
 		cpu_events_unmasked(cpu);
+		if (!__atomic_load_n(&cpu->exit_request, __ATOMIC_RELAXED))
+			break;
 	}
 	/* a step that waits for MOV SS's shadow to end goes on waiting */
 	if (!(cpu->step_after && cpu->shadow_mov_ss))

@@ -74,7 +74,6 @@ bool svm_poll(struct cpu *cpu, enum virt_moment moment)
 	}
 	v->vintr &= ~VINTR_IRQ;
 	cpu->virt_pending = false;
-	cpu->activity = CPU_RUNNING;
 	event.vector = VINTR_VECTOR(v->vintr);
 	cpu_deliver_event(cpu, &event);
 	return true;

@@ -207,7 +207,6 @@ static void deliver_virtual_interrupt(struct cpu *cpu)
 {
 	struct event event = { .type = EVENT_INTR, .vector = vmx_apic_deliver(cpu) };
 
-	cpu->activity = CPU_RUNNING;
 	vmx_events_changed(cpu);
 	cpu_deliver_event(cpu, &event);
 }
@@ -227,17 +226,19 @@ bool vmx_poll(struct cpu *cpu, enum virt_moment moment)
 		vmx_exit_plain(cpu, VMX_EXIT_NMI_WINDOW, 0);
 		return true;
 	case VIRT_BEFORE_INTR:
-		if (!interrupt_window_wanted(cpu) || !(cpu->rflags_system & RFLAGS_IF))
+		if (!(cpu->rflags_system & RFLAGS_IF))
 			break;
-		vmx_exit_plain(cpu, VMX_EXIT_INTERRUPT_WINDOW, 0);
+		if (interrupt_window_wanted(cpu))
+			vmx_exit_plain(cpu, VMX_EXIT_INTERRUPT_WINDOW, 0);
+		else if (vmx_apic_interrupt_ready(cpu)) /* 30.2.2: of the same priority */
+			deliver_virtual_interrupt(cpu);
+		else
+			break;
 		return true;
 	case VIRT_AFTER_INTR:
 		/* last at a boundary: what does not wait for a flag is not asked for again */
 		cpu->virt_pending = something_waits(cpu);
-		if (!vmx_apic_interrupt_ready(cpu) || !(cpu->rflags_system & RFLAGS_IF))
-			break;
-		deliver_virtual_interrupt(cpu);
-		return true;
+		break;
 	}
 	return false;
 }

@@ -123,8 +123,12 @@ static void enter_world(struct cpu *cpu)
 	cpu->cr0_fixed1 = VMX_CR0_FIXED0;
 	if (secondary & SEC_UNRESTRICTED)
 		cpu->cr0_fixed1 &= ~(CR0_PE | CR0_PG);
-	cpu_enter_guest_tsc(cpu, secondary & SEC_TSC_SCALING ? v->tsc_multiplier : TSC_RATIO_ONE,
-		v->cpu_controls & PROC_TSC_OFFSETTING ? v->tsc_offset : 0);
+	/* without an offset there is no scaling either, 26.3 */
+	if (!(v->cpu_controls & PROC_TSC_OFFSETTING))
+		cpu_enter_guest_tsc(cpu, TSC_RATIO_ONE, 0);
+	else
+		cpu_enter_guest_tsc(cpu, secondary & SEC_TSC_SCALING ? v->tsc_multiplier : TSC_RATIO_ONE,
+			v->tsc_offset);
 }
 
 void vmx_leave_world(struct cpu *cpu)
