@@ -201,6 +201,30 @@ static int refuse_entry(struct cpu *cpu, const struct insn *insn, enum vmx_error
 	return vmx_fail_valid(cpu, error);
 }
 
+/* SDM3 27.1: what can be wrong before anything of the VMCS is looked at. 0 or an enum vmx_error. */
+static int check_launch(struct cpu *cpu, bool launch)
+{
+	struct vmx *vmx = vmx_of(cpu);
+	const struct vmcs *v = &vmx->vmcs;
+
+	if (cpu->intr_shadow && cpu->shadow_mov_ss) {
+		FAILURE(&vmx->failure, "SDM3 27.1", "events are blocked by MOV SS",
+			SHOW_AS("rip", cpu->rip));
+		return VMX_ERROR_MOV_SS;
+	}
+	if (launch && v->launched) {
+		FAILURE(&vmx->failure, "SDM3 27.1", "VMLAUNCH of a VMCS that is launched already",
+			SHOW(launched));
+		return VMX_ERROR_VMLAUNCH_NOT_CLEAR;
+	}
+	if (!launch && !v->launched) {
+		FAILURE(&vmx->failure, "SDM3 27.1", "VMRESUME of a VMCS that is not launched",
+			SHOW(launched));
+		return VMX_ERROR_VMRESUME_NOT_LAUNCHED;
+	}
+	return 0;
+}
+
 /* SDM3 27: VMLAUNCH and VMRESUME differ in the launch state alone. */
 static int enter(struct cpu *cpu, const struct insn *insn)
 {
@@ -213,17 +237,12 @@ static int enter(struct cpu *cpu, const struct insn *insn)
 
 	if (vmx->current_pa == VMCS_NONE || (v->revision & VMCS_SHADOW))
 		return vmx_fail_invalid(cpu);
-	if (cpu->intr_shadow && cpu->shadow_mov_ss)
-		return vmx_fail_valid(cpu, VMX_ERROR_MOV_SS);
-	if (launch && v->launched)
-		return vmx_fail_valid(cpu, VMX_ERROR_VMLAUNCH_NOT_CLEAR);
-	if (!launch && !v->launched)
-		return vmx_fail_valid(cpu, VMX_ERROR_VMRESUME_NOT_LAUNCHED);
-
 	if (trace_on(TRACE_vmx))
 		trace_entry(cpu);
 	vmx->failure.text = NULL;
-	error = vmx_check_controls(cpu);
+	error = check_launch(cpu, launch);
+	if (!error)
+		error = vmx_check_controls(cpu);
 	if (!error)
 		error = vmx_check_host(cpu);
 	if (error)
