@@ -90,6 +90,9 @@ struct vmx_exit {
 	bool fault;    /* RF is saved set, as an exception's frame would have it */
 };
 
+/* vmx_entry.c */
+/* VMLAUNCH and VMRESUME, past the checks that every VMX instruction has. An enum outcome. */
+int vmx_enter(struct cpu *cpu, const struct insn *insn);
 /* Ends the guest: state to the VMCS, host back. The only way out once the guest has run. */
 void vmx_exit(struct cpu *cpu, const struct vmx_exit *exit);
 /* The same of an instruction: with its length. */
