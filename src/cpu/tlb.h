@@ -206,7 +206,7 @@ static inline bool tlb_apic_access(const struct cpu *cpu, u64 gpa)
 }
 
 /* Walks and fills the current context. 0 or OUTCOME_FAULT. *host NULL: not RAM, *gpa says where.
- * A page with translated code or under dirty logging gets no write tag, and one of
+ * A page with translated code, or whose first store the dirty log is to see, gets no write tag, and one of
  * tlb_apic_access() no entry at all. */
 int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa);
 

@@ -281,6 +281,13 @@ static void test_stores(void **state)
 	assert_int_equal(dma_write(space, 0x45ffc, &value, 8), 0);
 	assert_int_equal(dirty_log_fetch(ram, bitmap), 0);
 	assert_true(bitmap[1] == MASK(6, 1));
+	/* One that was read before, so that it is in the TLB */
+	assert_int_equal(cpu_read(rig->cpu, 0x48000, &value, 8, ACCESS_READ), 0);
+	assert_int_equal(dirty_log_fetch(ram, bitmap), 0);
+	assert_false(bitmap[1]);
+	assert_int_equal(cpu_write(rig->cpu, 0x48000, &value, 8, ACCESS_WRITE), 0);
+	assert_int_equal(dirty_log_fetch(ram, bitmap), 0);
+	assert_true(bitmap[1] == BIT(8));
 	/* One that a device has mapped counts when it is mapped and when it has written */
 	assert_non_null(dma_map(space, 0x50000, 16, true, &got));
 	assert_int_equal(dirty_log_fetch(ram, bitmap), 0);
