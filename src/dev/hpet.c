@@ -275,10 +275,11 @@ static void write_comparator(struct hpet_timer *t, u64 offset, unsigned size, u6
 static void write_timer(struct hpet *h, u64 offset, unsigned size, u64 value)
 {
 	unsigned n = (offset - TIMERS) / TIMER_SIZE;
-	struct hpet_timer *t = &h->timers[n];
+	struct hpet_timer *t;
 
 	if (offset < TIMERS || n >= HPET_TIMERS)
 		return;
+	t = &h->timers[n];
 	switch (offset % TIMER_SIZE & ~7ull) {
 	case TIMER_CONFIG:
 		write_timer_config(t, deposit(t->config, offset, size, value));
