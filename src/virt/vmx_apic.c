@@ -245,7 +245,8 @@ void vmx_apic_write_cr8(struct cpu *cpu, u64 value)
 
 /* Registers by the sixteenth of the page that they begin. */
 #define REGISTERS_WRITTEN \
-	(BIT(0x02) | BIT(0x08) | BIT(0x0b) | MASK(0x0f, 0x0d) | BIT(0x28) | MASK(0x38, 0x30) | BIT(0x3e))
+	(BIT(0x02) | BIT(0x08) | BIT(0x0b) | MASK(0x0f, 0x0d) | BIT(0x28) | MASK(0x38, 0x30) | \
+		BIT(0x3e))
 #define REGISTERS_READ (REGISTERS_WRITTEN | BIT(0x03) | MASK(0x28, 0x10))
 
 /* 30.4.2 and 30.4.3.1 from where they say "if none of the above". */
@@ -406,9 +407,9 @@ int vmx_apic_write_msr(struct cpu *cpu, u32 msr, u64 value)
 {
 	u64 valid = msr == MSR_X2APIC_EOI ? 0 : MASK(7, 0);
 	u32 offset = page_offset(msr);
+	bool interrupts = msr == MSR_X2APIC_EOI || msr == MSR_X2APIC_SELF_IPI;
 
-	if (msr != MSR_X2APIC_TPR && !(delivers_interrupts(vmx_of(cpu)) &&
-					      (msr == MSR_X2APIC_EOI || msr == MSR_X2APIC_SELF_IPI)))
+	if (msr != MSR_X2APIC_TPR && !(interrupts && delivers_interrupts(vmx_of(cpu))))
 		return 1;
 	if (value & ~valid)
 		return -1;

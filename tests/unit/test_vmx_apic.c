@@ -140,7 +140,8 @@ static void assert_offsets(unsigned access, const u16 *offsets, unsigned count)
 static void which_accesses(void **state)
 {
 	static const u16 tpr[] = { 0x080 }, interrupts[] = { 0x080, 0x0b0, 0x300 };
-	static const u16 written[] = { 0x020, 0x080, 0x0b0, 0x0d0, 0x0e0, 0x0f0, 0x280, 0x300, 0x310,
+	static const u16 written[] = { 0x020, 0x080, 0x0b0, 0x0d0, 0x0e0, 0x0f0, 0x280, 0x300,
+		0x310,
 		0x320, 0x330, 0x340, 0x350, 0x360, 0x370, 0x380, 0x3e0 };
 	static const u16 read[] = { 0x020, 0x030, 0x080, 0x0b0, 0x0d0, 0x0e0, 0x0f0, 0x100, 0x110,
 		0x120, 0x130, 0x140, 0x150, 0x160, 0x170, 0x180, 0x190, 0x1a0, 0x1b0, 0x1c0, 0x1d0,
@@ -484,12 +485,16 @@ static void access_exits(void **state)
 {
 	struct cpu *cpu = rig.cpu;
 
-	assert_int_equal(vmx_apic_access_qualification(cpu, 0xfee00320, ACCESS_READ, false), 0x0320);
-	assert_int_equal(vmx_apic_access_qualification(cpu, 0xfee00320, ACCESS_WRITE, false), 0x1320);
-	assert_int_equal(vmx_apic_access_qualification(cpu, 0xfee00320, ACCESS_EXEC, false), 0x2320);
+	assert_int_equal(vmx_apic_access_qualification(cpu, 0xfee00320, ACCESS_READ, false),
+		0x0320);
+	assert_int_equal(vmx_apic_access_qualification(cpu, 0xfee00320, ACCESS_WRITE, false),
+		0x1320);
+	assert_int_equal(vmx_apic_access_qualification(cpu, 0xfee00320, ACCESS_EXEC, false),
+		0x2320);
 	assert_int_equal(vmx_apic_access_qualification(cpu, 0xfee00320, ACCESS_READ, true), 0xf000);
 	cpu->event.valid = true;
-	assert_int_equal(vmx_apic_access_qualification(cpu, 0xfee00320, ACCESS_WRITE, false), 0x3320);
+	assert_int_equal(vmx_apic_access_qualification(cpu, 0xfee00320, ACCESS_WRITE, false),
+		0x3320);
 	assert_int_equal(vmx_apic_access_qualification(cpu, 0xfee00320, ACCESS_READ, true), 0xa000);
 }
 

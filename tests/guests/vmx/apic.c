@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The virtual APIC: CR8 and TPR thresholds, the APIC-access page, x2APIC MSRs, virtual interrupts, EOI
- * exits, posted interrupts. SDM3 chapter 30.
+ * The virtual APIC: CR8 and TPR thresholds, the APIC-access page, x2APIC MSRs, virtual interrupts,
+ * EOI exits, posted interrupts. SDM3 chapter 30.
  */
 #include "vmx.h"
 
@@ -108,7 +108,8 @@ static void cr8(void)
 	fresh(SEC_APIC_ACCESSES);
 	*reg(0x80) = 0x30;
 	put(tpr_threshold, 4);
-	check_equal(vmx_run_at(nothing), VMX_EXIT_TPR_BELOW_THRESHOLD, "below the threshold at the entry");
+	check_equal(vmx_run_at(nothing), VMX_EXIT_TPR_BELOW_THRESHOLD,
+		"below the threshold at the entry");
 	check_equal(get(guest_rip), nothing, "no instruction ran");
 	put(entry_interruption_info, EVENT(INTR_HARDWARE_EXCEPTION, VEC_UD));
 	check_equal(vmx_run_at(nothing), VMX_EXIT_TPR_BELOW_THRESHOLD, "and after an injection");
@@ -130,9 +131,11 @@ static void access_exit(const void *code, u32 offset, unsigned type, const char 
 	vmx_regs.rbx = access_page + offset;
 	if (!check_equal(vmx_run_at(code), VMX_EXIT_APIC_ACCESS, "%s at %x", name, offset))
 		return;
-	check_equal(get(exit_qualification) & 0xffff, offset | type << 12, "%s at %x: qualification", name,
+	check_equal(get(exit_qualification) & 0xffff, offset | type << 12,
+		"%s at %x: qualification", name,
 		offset);
-	check_equal(get(guest_rip), type == FETCH ? access_page + offset : (u64)code, "%s at %x: RIP", name,
+	check_equal(get(guest_rip), type == FETCH ? access_page + offset : (u64)code,
+		"%s at %x: RIP", name,
 		offset);
 }
 
@@ -214,10 +217,12 @@ static void accesses_alone(void)
 
 static void register_virtualization(void)
 {
-	static const u16 both[] = { 0x20, 0x80, 0xd0, 0xe0, 0xf0, 0x280, 0x310, 0x320, 0x330, 0x340, 0x350,
+	static const u16 both[] = { 0x20, 0x80, 0xd0, 0xe0, 0xf0, 0x280, 0x310, 0x320, 0x330, 0x340,
+		0x350,
 		0x360, 0x370, 0x380, 0x3e0, 0xb0, 0x300 };
 	static const u16 read_only[] = { 0x30, 0x100, 0x170, 0x180, 0x1f0, 0x200, 0x270 };
-	static const u16 neither[] = { 0x00, 0x10, 0x40, 0x90, 0xa0, 0xc0, 0x290, 0x2f0, 0x390, 0x3a0, 0x3f0,
+	static const u16 neither[] = { 0x00, 0x10, 0x40, 0x90, 0xa0, 0xc0, 0x290, 0x2f0, 0x390,
+		0x3a0, 0x3f0,
 		0x400, 0xff0 };
 
 	if (!vmx_offers_secondary(SEC_APIC_REGISTERS, "APIC-register virtualization"))
@@ -232,7 +237,8 @@ static void register_virtualization(void)
 			access_passes(store32, both[i], "store");
 		else
 			write_exit(store32, both[i], "store");
-		check_equal(*reg(both[i]), both[i] == 0x80 ? i : both[i] == 0x310 ? 0x11000000 : 0x11000000 | i,
+		check_equal(*reg(both[i]),
+			both[i] == 0x80 ? i : both[i] == 0x310 ? 0x11000000 : 0x11000000 | i,
 			"store at %x: value", both[i]);
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(read_only); i++) {
@@ -271,7 +277,8 @@ static void interrupts(void)
 		check_equal(has_vector(0x200, VEC_A), tpr >= 0x40, "TPR %x: IRR", tpr);
 		check_equal(has_vector(0x100, VEC_A), tpr < 0x40, "TPR %x: ISR", tpr);
 		check_equal(*reg(0xa0), tpr < 0x40 ? 0x40 : tpr, "TPR %x: PPR", tpr);
-		check_equal(get(guest_interrupt_status), tpr < 0x40 ? VEC_A << 8 : VEC_A, "TPR %x: status", tpr);
+		check_equal(get(guest_interrupt_status), tpr < 0x40 ? VEC_A << 8 : VEC_A,
+			"TPR %x: status", tpr);
 	}
 	/* by IF and shadows */
 	fresh(SEC_VIRTUAL_INTERRUPTS);
@@ -350,12 +357,14 @@ static void tpr_and_eoi(void)
 		check_equal(vmx_run_at(way == 0 ? write_cr8_rcx : way == 1 ? store32 : write_msr),
 			VMX_EXIT_VMCALL, "TPR lowered by %s", names[way]);
 		check_equal(taken[VEC_A], 1, "TPR lowered by %s: taken", names[way]);
-		check_equal(taken_rip[VEC_A], way == 0 ? write_cr8_rcx + 4 : way == 1 ? store32 + 2 : write_msr + 2,
+		check_equal(taken_rip[VEC_A],
+			way == 0 ? write_cr8_rcx + 4 : way == 1 ? store32 + 2 : write_msr + 2,
 			"TPR lowered by %s: at once", names[way]);
 	}
 	/* EOI of one in service lets the next one in */
 	for (unsigned way = 0; way < 2; way++) {
-		fresh(way ? SEC_X2APIC | SEC_VIRTUAL_INTERRUPTS : SEC_APIC_ACCESSES | SEC_VIRTUAL_INTERRUPTS);
+		fresh(way ? SEC_X2APIC | SEC_VIRTUAL_INTERRUPTS : SEC_APIC_ACCESSES |
+			SEC_VIRTUAL_INTERRUPTS);
 		set_vector(0x100, VEC_B);
 		set_vector(0x200, VEC_A);
 		put(guest_interrupt_status, VEC_B << 8 | VEC_A);
@@ -368,7 +377,8 @@ static void tpr_and_eoi(void)
 		check_equal(*reg(0xb0), 0, "EOI: VEOI");
 		check_equal(get(guest_interrupt_status), VEC_A << 8, "EOI: status");
 		/* and by the bitmap exits */
-		fresh(way ? SEC_X2APIC | SEC_VIRTUAL_INTERRUPTS : SEC_APIC_ACCESSES | SEC_VIRTUAL_INTERRUPTS);
+		fresh(way ? SEC_X2APIC | SEC_VIRTUAL_INTERRUPTS : SEC_APIC_ACCESSES |
+			SEC_VIRTUAL_INTERRUPTS);
 		set_vector(0x100, VEC_B);
 		set_vector(0x200, VEC_A);
 		put(guest_interrupt_status, VEC_B << 8 | VEC_A);
@@ -376,7 +386,8 @@ static void tpr_and_eoi(void)
 		put(eoi_exit_bitmap1, BIT(VEC_B - 64));
 		vmx_regs.rcx = way ? 0x80b : 0x55;
 		vmx_regs.rbx = access_page + 0xb0;
-		check_equal(vmx_run_at(way ? write_msr : store32), VMX_EXIT_VIRTUALIZED_EOI, "EOI exits");
+		check_equal(vmx_run_at(way ? write_msr : store32), VMX_EXIT_VIRTUALIZED_EOI,
+			"EOI exits");
 		check_equal(get(exit_qualification), VEC_B, "EOI exits: vector");
 		check_equal(get(guest_rip), way ? write_msr + 2 : store32 + 2, "EOI exits: RIP");
 		check_equal(taken[VEC_A], 0, "EOI exits: nothing is taken");
@@ -408,7 +419,8 @@ static void msr(const void *code, u32 number, u64 value, u32 want, const char *n
 	vmx_regs.rcx = number;
 	vmx_regs.rax = (u32)value;
 	vmx_regs.rdx = value >> 32;
-	check_equal(vmx_run_fixup(code, code == read_msr ? read_msr_end : write_msr_end), want, "%s %x", name,
+	check_equal(vmx_run_fixup(code, code == read_msr ? read_msr_end : write_msr_end), want,
+		"%s %x", name,
 		number);
 }
 
@@ -487,7 +499,8 @@ static void posted_interrupts(void)
 	check_equal(taken[VEC_A], 1, "posted: taken");
 	check_equal(descriptor[1], 0, "posted: PIR is empty");
 	check_equal(descriptor[4], 0xff00, "posted: ON is clear, and nothing else");
-	check_equal(apic_read(0x100 + (VEC_POSTED >> 5) * 16), 0, "posted: the notification is over");
+	check_equal(apic_read(0x100 + (VEC_POSTED >> 5) * 16), 0,
+		"posted: the notification is over");
 	check_equal(taken[VEC_POSTED], 0, "posted: and nobody's");
 	/* while it runs, with IF clear: requested, not delivered */
 	posted_fresh();
@@ -514,14 +527,16 @@ static void posted_interrupts(void)
 	put(guest_activity, ACTIVITY_HLT);
 	put(guest_rflags, 2 | FLAG_IF);
 	apic_self(VEC_POSTED);
-	check_equal(vmx_run_at(nothing), VMX_EXIT_PREEMPTION_TIMER, "notification of nothing in HLT");
+	check_equal(vmx_run_at(nothing), VMX_EXIT_PREEMPTION_TIMER,
+		"notification of nothing in HLT");
 	check_equal(get(guest_activity), ACTIVITY_HLT, "HLT goes on");
 	check_equal(get(guest_rip), nothing, "no instruction ran");
 	/* other vectors exit */
 	posted_fresh();
 	apic_self(VEC_B);
 	check_equal(vmx_run_at(nothing), VMX_EXIT_EXTERNAL_INTERRUPT, "another vector");
-	check_equal(get(exit_interruption_info), EVENT(INTR_EXTERNAL, VEC_B), "another vector: which");
+	check_equal(get(exit_interruption_info), EVENT(INTR_EXTERNAL, VEC_B),
+		"another vector: which");
 	apic_eoi();
 }
 

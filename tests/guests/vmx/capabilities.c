@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* The capability MSRs: that they agree with one another, and offer what they should. SDM3 app. A. */
+/* The capability MSRs: they agree with one another, and offer what they should. SDM3 appendix A. */
 #include "vmx.h"
 
 #define CR4_LA57 BIT(12)
@@ -19,7 +19,8 @@ static void basic(void)
 	u64 value = rdmsr(MSR_VMX_BASIC);
 
 	check(!(value & BIT(31)), "bit 31 is always zero");
-	check((value >> 32 & 0x1fff) > 0 && (value >> 32 & 0x1fff) <= PAGE, "the region is in a page");
+	check((value >> 32 & 0x1fff) > 0 && (value >> 32 & 0x1fff) <= PAGE,
+		"the region is in a page");
 	check(!(value & BIT(48)), "addresses are not limited to 32 bits");
 	check(!(value & BIT(49)), "no dual-monitor treatment");
 	check_equal(value >> 50 & 15, 6, "structures are write-back memory");
@@ -52,10 +53,15 @@ static const struct {
 			ENTRY_LOAD_EFER, ENTRY_TO_SMM | ENTRY_DEACTIVATE_DUAL_MONITOR },
 };
 #define SECONDARY_ON \
-	(SEC_APIC_ACCESSES | SEC_EPT | SEC_DESCRIPTOR_TABLES | SEC_RDTSCP | SEC_X2APIC | SEC_VPID | \
+	(SEC_APIC_ACCESSES | SEC_EPT | SEC_DESCRIPTOR_TABLES | SEC_RDTSCP | SEC_X2APIC | \
+		SEC_VPID | \
 		SEC_WBINVD | SEC_UNRESTRICTED | SEC_APIC_REGISTERS | SEC_VIRTUAL_INTERRUPTS | \
 		SEC_PAUSE_LOOP | SEC_INVPCID | SEC_VM_FUNCTIONS | SEC_SHADOWING | SEC_PML | \
 		SEC_EPT_VE | SEC_XSAVES | SEC_MODE_BASED_EXECUTE | SEC_TSC_SCALING)
+
+/* enclaves, processor trace, sub-page permissions, PCONFIG, ENCLV */
+#define SECONDARY_OFF \
+	(BIT(15) | BIT(19) | BIT(23) | BIT(24) | BIT(27) | BIT(28))
 
 static void allowed(void)
 {
@@ -64,19 +70,20 @@ static void allowed(void)
 		u32 must = low(controls[i].msr), may = high(controls[i].msr);
 
 		check_equal(must & ~may, 0, "%s: what must be one may be", name);
-		check_equal(must & controls[i].default1, controls[i].default1, "%s: default1", name);
+		check_equal(must & controls[i].default1, controls[i].default1, "%s: default1",
+			name);
 		check_equal(must & ~controls[i].default1, 0, "%s: nothing else must be one", name);
-		check_equal(high(controls[i].true_msr), may, "%s: true controls may the same", name);
-		check_equal(low(controls[i].true_msr) & ~must, 0, "%s: true controls must less", name);
+		check_equal(high(controls[i].true_msr), may, "%s: true controls may the same",
+			name);
+		check_equal(low(controls[i].true_msr) & ~must, 0, "%s: true controls must less",
+			name);
 		check_equal(controls[i].on & ~may, 0, "%s: offered", name);
 		check_equal(controls[i].on & low(controls[i].true_msr), 0, "%s: may be off", name);
 		check_equal(may & controls[i].off, 0, "%s: not offered", name);
 	}
 	check_equal(low(MSR_VMX_PROC_CTLS2), 0, "secondary: nothing must be one");
 	check_equal(SECONDARY_ON & ~high(MSR_VMX_PROC_CTLS2), 0, "secondary: offered");
-	/* enclaves, processor trace, PCONFIG, sub-page permissions */
-	check_equal(high(MSR_VMX_PROC_CTLS2) & (BIT(15) | BIT(19) | BIT(23) | BIT(24) | BIT(27) | BIT(28)),
-		0, "secondary: not offered");
+	check_equal(high(MSR_VMX_PROC_CTLS2) & SECONDARY_OFF, 0, "secondary: not offered");
 }
 
 static void registers(void)
@@ -91,8 +98,8 @@ static void registers(void)
 	check_equal(cr4_one, CR4_VMXE, "CR4: fixed to one");
 	check_equal(used & ~cr4_may, 0, "CR4: what every CPU has may be one");
 	/*
-	 * One by one, what may be one and what CR4 takes are the same. LA57 cannot be changed in long
-	 * mode; this code would not survive SMEP and SMAP, its pages being open to CPL 3.
+	 * One by one, what may be one and what CR4 takes are the same. LA57 cannot be changed in
+	 * long mode; this code would not survive SMEP and SMAP, its pages being open to CPL 3.
 	 */
 	for (unsigned bit = 0; bit < 32; bit++) {
 		u64 cr4 = read_cr4();
@@ -101,7 +108,8 @@ static void registers(void)
 		if (BIT(bit) & (CR4_LA57 | CR4_SMEP | CR4_SMAP))
 			continue;
 		if (!taken) {
-			taken = guest_try("mov %0, %%cr4", : : "r"(cr4 | BIT(bit)) : "memory") == NO_TRAP;
+			taken = guest_try("mov %0, %%cr4", : : "r"(cr4 | BIT(bit)) : "memory") ==
+				NO_TRAP;
 			if (taken)
 				write_cr4(cr4);
 		}
@@ -150,7 +158,8 @@ void guest_main(void)
 	for (u32 msr = MSR_VMX_BASIC; msr <= MSR_VMX_VMFUNC; msr++) {
 		u64 value = rdmsr(msr);
 
-		check_equal(guest_try("wrmsr", : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32))),
+		check_equal(guest_try("wrmsr", : : "c"(msr), "a"((u32)value),
+			"d"((u32)(value >> 32))),
 			VEC_GP, "MSR %x cannot be written", msr);
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Control and debug registers of a guest: masks and shadows, CR3 targets, LMSW, CLTS, SMSW, CR8, MOV
- * DR, and what of them exits. SDM3 25.6.6, 25.6.7, 26.1.3, 26.3, 28.2.1.
+ * Control and debug registers of a guest: masks and shadows, CR3 targets, LMSW, CLTS, SMSW, CR8,
+ * MOV DR, and what of them exits. SDM3 25.6.6, 25.6.7, 26.1.3, 26.3, 28.2.1.
  */
 #include "vmx.h"
 
@@ -51,14 +51,17 @@ static void reads(void)
 	put(cr4_mask, CR4_VMXE | CR4_TSD);
 	put(cr4_shadow, CR4_TSD | CR4_DE);
 	PASSES(read_cr0_rbx);
-	check_equal(vmx_regs.rbx, (cr0 & ~(CR0_TS | CR0_AM | CR0_NE)) | CR0_TS, "CR0 as the guest reads it");
+	check_equal(vmx_regs.rbx, (cr0 & ~(CR0_TS | CR0_AM | CR0_NE)) | CR0_TS,
+		"CR0 as the guest reads it");
 	PASSES(read_cr4_r12);
-	check_equal(vmx_regs.r12, (cr4 & ~(CR4_VMXE | CR4_TSD)) | CR4_TSD, "CR4 as the guest reads it");
+	check_equal(vmx_regs.r12, (cr4 & ~(CR4_VMXE | CR4_TSD)) | CR4_TSD,
+		"CR4 as the guest reads it");
 	PASSES(smsw_insn);
 	check_equal(vmx_regs.rcx, (cr0 & ~(CR0_TS | CR0_AM | CR0_NE)) | CR0_TS, "SMSW");
 	vmx_regs.rcx = 0x12345;
 	PASSES(smsw_16);
-	check_equal(vmx_regs.rcx, 0x10000 | (((cr0 & ~(CR0_TS | CR0_NE)) | CR0_TS) & 0xffff), "SMSW, 16 bits");
+	check_equal(vmx_regs.rcx, 0x10000 | (((cr0 & ~(CR0_TS | CR0_NE)) | CR0_TS) & 0xffff),
+		"SMSW, 16 bits");
 	check_equal(get(guest_cr0), cr0, "and CR0 is what it was");
 	check_equal(get(guest_cr4), cr4, "CR4 too");
 }
@@ -79,7 +82,8 @@ static void cr0(void)
 	put(guest_cr0, real | CR0_TS);
 	vmx_regs.rbx = real ^ CR0_MP;
 	PASSES(write_cr0_rbx);
-	check_equal(get(guest_cr0), (real ^ CR0_MP) | CR0_TS, "the host's bit stays, the guest's changes");
+	check_equal(get(guest_cr0), (real ^ CR0_MP) | CR0_TS,
+		"the host's bit stays, the guest's changes");
 	/* what VMX operation fixes, in a bit of the guest's */
 	vmx_fresh();
 	vmx_regs.rbx = real & ~CR0_NE;
@@ -239,7 +243,8 @@ static void lmsw(void)
 		word_image = (u16)rows[i].source;
 		if (rows[i].exits) {
 			EXITS(lmsw_register, CR_ACCESS(0, LMSW, 0) | LMSW_SOURCE(rows[i].source));
-			EXITS(lmsw_memory, CR_ACCESS(0, LMSW, 0) | LMSW_MEMORY | LMSW_SOURCE(rows[i].source));
+			EXITS(lmsw_memory, CR_ACCESS(0, LMSW, 0) | LMSW_MEMORY |
+				LMSW_SOURCE(rows[i].source));
 			check_equal(get(guest_linear_address), &word_image, "LMSW: linear address");
 			check_equal(get(guest_cr0), real, "LMSW %u: CR0 stays", i);
 			continue;

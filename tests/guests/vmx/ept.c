@@ -76,29 +76,36 @@ static void permissions(void)
 		fresh();
 		*vmx_ept_entry(pml4, page, 1) = page | rights | EPT_WB;
 		if (!possible) {
-			check_equal(vmx_run_at(load), VMX_EXIT_EPT_MISCONFIGURATION, "rights %u", (u32)rights);
-			check_equal(get(guest_physical_address), page, "rights %u: where", (u32)rights);
+			check_equal(vmx_run_at(load), VMX_EXIT_EPT_MISCONFIGURATION, "rights %u",
+				(u32)rights);
+			check_equal(get(guest_physical_address), page, "rights %u: where",
+				(u32)rights);
 			continue;
 		}
 		if (rights & EPT_R)
-			check_equal(vmx_run_at(load), VMX_EXIT_VMCALL, "load, rights %u", (u32)rights);
+			check_equal(vmx_run_at(load), VMX_EXIT_VMCALL, "load, rights %u",
+				(u32)rights);
 		else
 			violation(load, QUAL_READ | tells, page, PAGE_AT, "load");
 		if (rights & EPT_W) {
-			check_equal(vmx_run_at(store), VMX_EXIT_VMCALL, "store, rights %u", (u32)rights);
+			check_equal(vmx_run_at(store), VMX_EXIT_VMCALL, "store, rights %u",
+				(u32)rights);
 			check_equal(*(u64 *)page, 0x99, "stored");
-			check_equal(vmx_run_at(add), VMX_EXIT_VMCALL, "ADD, rights %u", (u32)rights);
+			check_equal(vmx_run_at(add), VMX_EXIT_VMCALL, "ADD, rights %u",
+				(u32)rights);
 			check_equal(*(u64 *)page, 0x9a, "added");
 		} else {
 			violation(store, QUAL_WRITE | tells, page, PAGE_AT, "store");
 			/* a read and write access may tell of both */
-			check_equal(vmx_run_at(add), VMX_EXIT_EPT_VIOLATION, "ADD, rights %u", (u32)rights);
+			check_equal(vmx_run_at(add), VMX_EXIT_EPT_VIOLATION, "ADD, rights %u",
+				(u32)rights);
 			check(get(exit_qualification) & QUAL_WRITE, "ADD: a write");
 			check_equal(*(u64 *)page, 0x1122334455667788, "nothing is stored");
 		}
 		vmx_regs.rbx = PAGE_AT + 8;
 		if (rights & EPT_X)
-			check_equal(vmx_run_at(jump), VMX_EXIT_VMCALL, "fetch, rights %u", (u32)rights);
+			check_equal(vmx_run_at(jump), VMX_EXIT_VMCALL, "fetch, rights %u",
+				(u32)rights);
 		else
 			violation(jump, QUAL_FETCH | tells, page + 8, PAGE_AT + 8, "fetch");
 	}
@@ -118,11 +125,13 @@ static void levels(void)
 		*entry &= ~EPT_W;
 		drop();
 		check_equal(vmx_run_at(load), VMX_EXIT_VMCALL, "load, no write at level %u", level);
-		violation(store, QUAL_WRITE | QUAL_RIGHTS(EPT_R | EPT_X) | QUAL_LINEAR | QUAL_FINAL, PAGE_AT,
+		violation(store, QUAL_WRITE | QUAL_RIGHTS(EPT_R | EPT_X) | QUAL_LINEAR | QUAL_FINAL,
+			PAGE_AT,
 			PAGE_AT, "store, no write at a higher level");
 		*entry = 0;
 		drop();
-		violation(load, QUAL_READ | QUAL_LINEAR | QUAL_FINAL, PAGE_AT, PAGE_AT, "nothing at a level");
+		violation(load, QUAL_READ | QUAL_LINEAR | QUAL_FINAL, PAGE_AT, PAGE_AT,
+			"nothing at a level");
 	}
 }
 
@@ -153,31 +162,36 @@ static void page_walks(void)
 	/* not readable: bit 8 says that it is no access of the instruction's */
 	*vmx_ept_entry(pml4, table, 1) = 0;
 	tells = QUAL_READ | QUAL_LINEAR;
-	violation(load, tells, table | (PAGE_AT >> 12 & 511) * 8, PAGE_AT, "walk through an absent page");
+	violation(load, tells, table | (PAGE_AT >> 12 & 511) * 8, PAGE_AT,
+		"walk through an absent page");
 	/* not writable: A cannot be set, which is a write and a read at once */
 	*vmx_ept_entry(pml4, table, 1) = table | EPT_R | EPT_WB;
 	*guest_pte(roots, PAGE_AT, 1) = page | PTE_P | PTE_W | PTE_U;
 	drop();
 	check_equal(vmx_run_at(load), VMX_EXIT_EPT_VIOLATION, "A in a read-only page");
-	check_equal(get(exit_qualification) & (QUAL_MASK & ~QUAL_READ), QUAL_WRITE | QUAL_RIGHTS(EPT_R) | QUAL_LINEAR,
+	check_equal(get(exit_qualification) & (QUAL_MASK & ~QUAL_READ), QUAL_WRITE |
+		QUAL_RIGHTS(EPT_R) | QUAL_LINEAR,
 		"A in a read-only page: qualification");
 	check_equal(get(guest_physical_address), table | (PAGE_AT >> 12 & 511) * 8, "A: where");
-	/* nothing to set: read-only tables will do, unless EPT's own A and D make every walk a write */
+	/* nothing to set: read-only tables will do, unless A and D of EPT make each walk a write */
 	*guest_pte(roots, PAGE_AT, 1) = page | PTE_P | PTE_W | PTE_U | PTE_A | PTE_D;
 	drop();
 	PASSES(load);
 	PASSES(store);
 	put(eptp, get(eptp) | EPTP_ACCESSED_DIRTY);
 	drop();
-	check_equal(vmx_run_at(load), VMX_EXIT_EPT_VIOLATION, "walk of a read-only page with A and D on");
-	check_equal(get(exit_qualification) & QUAL_MASK, QUAL_READ | QUAL_WRITE | QUAL_RIGHTS(EPT_R) | QUAL_LINEAR,
+	check_equal(vmx_run_at(load), VMX_EXIT_EPT_VIOLATION,
+		"walk of a read-only page with A and D on");
+	check_equal(get(exit_qualification) & QUAL_MASK, QUAL_READ | QUAL_WRITE |
+		QUAL_RIGHTS(EPT_R) | QUAL_LINEAR,
 		"walk with A and D on: qualification");
 	/* a page fault of the guest's comes before a violation of the page it would lead to */
 	fresh();
 	*vmx_ept_entry(pml4, page, 1) = 0;
 	*guest_pte(roots, PAGE_AT, 1) = page | PTE_P | PTE_U;
 	RAISES(store, VEC_PF);
-	violation(load, QUAL_READ | QUAL_LINEAR | QUAL_FINAL, page, PAGE_AT, "and a load gets there");
+	violation(load, QUAL_READ | QUAL_LINEAR | QUAL_FINAL, page, PAGE_AT,
+		"and a load gets there");
 }
 
 /* ---- misconfigurations, 29.3.3.1 ---- */
@@ -222,7 +236,8 @@ static void misconfigurations(void)
 		/* what is not present has no other bits */
 		*entry = rows[i].set & ~EPT_RWX;
 		drop();
-		check_equal(vmx_run_at(load), VMX_EXIT_EPT_VIOLATION, "%s, not present", rows[i].name);
+		check_equal(vmx_run_at(load), VMX_EXIT_EPT_VIOLATION, "%s, not present",
+			rows[i].name);
 	}
 	/* bits that software may use */
 	fresh();
@@ -254,7 +269,8 @@ static void flags(void)
 	*entry &= ~(EPT_A | EPT_D);
 	drop();
 	PASSES(load);
-	check_equal(*entry & (EPT_A | EPT_D), EPT_A | EPT_D, "a walk sets D of the page tables' pages");
+	check_equal(*entry & (EPT_A | EPT_D), EPT_A | EPT_D,
+		"a walk sets D of the page tables' pages");
 }
 
 static void logging(void)
@@ -319,27 +335,33 @@ static void mode_based(void)
 				*vmx_ept_entry(pml4, (u64)i << 21, 2) |= EPT_USER_X;
 			*vmx_ept_entry(pml4, page, 1) = page | EPT_R | EPT_W | EPT_WB | bits;
 			for (unsigned i = 0; i < 512; i++) {
-				u64 *entry = vmx_ept_entry(pml4, (page & ~0x1fffffull) + i * PAGE, 1);
+				u64 *entry = vmx_ept_entry(pml4, (page & ~0x1fffffull) + i * PAGE,
+					1);
 
 				if (entry != vmx_ept_entry(pml4, page, 1))
 					*entry |= EPT_USER_X;
 			}
-			/* the linear address's rights: a user page where CPL 3 runs it, else a supervisor's */
+			/* the linear address's rights decide: user page or supervisor's */
 			*guest_pte(roots, PAGE_AT, 1) = page | PTE_P | PTE_W | (user ? PTE_U : 0);
 			drop();
 			vmx_regs.rbx = PAGE_AT + 8;
 			if (user)
 				vmx_user();
 			if (may) {
-				check_equal(vmx_run_at(jump), VMX_EXIT_VMCALL, "fetch, user %u, rights %u", user,
+				check_equal(vmx_run_at(jump), VMX_EXIT_VMCALL,
+					"fetch, user %u, rights %u", user,
 					rights);
 				continue;
 			}
-			check_equal(vmx_run_at(jump), VMX_EXIT_EPT_VIOLATION, "fetch, user %u, rights %u", user,
+			check_equal(vmx_run_at(jump), VMX_EXIT_EPT_VIOLATION,
+				"fetch, user %u, rights %u", user,
 				rights);
-			check_equal(get(exit_qualification) & QUAL_MASK, QUAL_FETCH | QUAL_RIGHTS(EPT_R | EPT_W) |
-				(rights & 1 ? QUAL_RIGHTS(EPT_X) : 0) | (rights & 2 ? QUAL_USER_X : 0) |
-				QUAL_LINEAR | QUAL_FINAL, "fetch, user %u, rights %u: qualification", user, rights);
+			check_equal(get(exit_qualification) & QUAL_MASK, QUAL_FETCH |
+				QUAL_RIGHTS(EPT_R | EPT_W) |
+				(rights & 1 ? QUAL_RIGHTS(EPT_X) : 0) |
+				(rights & 2 ? QUAL_USER_X : 0) |
+				QUAL_LINEAR | QUAL_FINAL,
+				"fetch, user %u, rights %u: qualification", user, rights);
 		}
 }
 
@@ -350,7 +372,8 @@ static void delivery(void)
 	fresh();
 	*vmx_ept_entry(pml4, page, 1) = page | EPT_R | EPT_WB;
 	put(guest_rsp, PAGE_AT + 0x800);
-	check_equal(vmx_run_at(int_a), VMX_EXIT_EPT_VIOLATION, "INT with a stack that cannot be written");
+	check_equal(vmx_run_at(int_a), VMX_EXIT_EPT_VIOLATION,
+		"INT with a stack that cannot be written");
 	check_equal(get(idt_vectoring_info), EVENT(INTR_SOFTWARE, VEC_A), "IDT vectoring");
 	check_equal(get(exit_instruction_length), 2, "length");
 	check_equal(get(exit_qualification) & QUAL_WRITE, QUAL_WRITE, "a write");
@@ -359,7 +382,8 @@ static void delivery(void)
 	put(entry_interruption_info, EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_GP));
 	put(entry_error_code, 0x18);
 	check_equal(vmx_run_at(nothing), VMX_EXIT_EPT_VIOLATION, "injection onto that stack");
-	check_equal(get(idt_vectoring_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_GP), "IDT vectoring");
+	check_equal(get(idt_vectoring_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_GP),
+		"IDT vectoring");
 	check_equal(get(idt_vectoring_error_code), 0x18, "its error code");
 }
 
@@ -390,8 +414,10 @@ static void pae(void)
 	*vmx_ept_entry(pml4, (u64)bad, 1) = 0;
 	drop();
 	vmx_regs.rbx = (u64)bad;
-	check_equal(vmx_run_at(load_cr3_32), VMX_EXIT_EPT_VIOLATION, "MOV CR3, the PDPT is not there");
-	check_equal(get(exit_qualification) & (QUAL_READ | QUAL_LINEAR), QUAL_READ, "no linear address");
+	check_equal(vmx_run_at(load_cr3_32), VMX_EXIT_EPT_VIOLATION,
+		"MOV CR3, the PDPT is not there");
+	check_equal(get(exit_qualification) & (QUAL_READ | QUAL_LINEAR), QUAL_READ,
+		"no linear address");
 	check_equal(get(guest_physical_address) & ~(PAGE - 1), bad, "where");
 	/* what the VMCS says is used, whatever memory holds */
 	put(guest_cr3, bad);
@@ -436,12 +462,14 @@ static void eptp_switching(void)
 	for (unsigned i = 0; i < ARRAY_SIZE(refused); i++) {
 		vmx_regs.rcx = refused[i];
 		vmx_regs.rax = 0;
-		vmx_check_exit(vmfunc_insn, vmfunc_insn_end, vmx_run_at(vmfunc_insn), VMX_EXIT_VMFUNC, "VMFUNC");
+		vmx_check_exit(vmfunc_insn, vmfunc_insn_end, vmx_run_at(vmfunc_insn),
+			VMX_EXIT_VMFUNC, "VMFUNC");
 		check_equal(get(eptp), first_eptp, "VMFUNC refused: EPTP stays");
 	}
 	vmx_regs.rcx = 3;
 	vmx_regs.rax = 1;
-	check_equal(vmx_run_at(vmfunc_insn), VMX_EXIT_VMFUNC, "VMFUNC of a function that is not enabled");
+	check_equal(vmx_run_at(vmfunc_insn), VMX_EXIT_VMFUNC,
+		"VMFUNC of a function that is not enabled");
 	vmx_regs.rax = 0;
 	put(vm_function_controls, 0);
 	check_equal(vmx_run_at(vmfunc_insn), VMX_EXIT_VMFUNC, "VMFUNC, no function enabled");
@@ -485,7 +513,8 @@ static void virtualization_exceptions(void)
 	check_equal(taken, 1, "#VE");
 	check_equal(area->reason, VMX_EXIT_EPT_VIOLATION, "#VE: reason");
 	check_equal(area->busy, 0xffffffff, "#VE: busy");
-	check_equal(area->qualification & QUAL_MASK, QUAL_READ | QUAL_LINEAR | QUAL_FINAL, "#VE: qualification");
+	check_equal(area->qualification & QUAL_MASK, QUAL_READ | QUAL_LINEAR | QUAL_FINAL,
+		"#VE: qualification");
 	check_equal(area->linear, PAGE_AT, "#VE: linear address");
 	check_equal(area->physical, page, "#VE: guest-physical address");
 	check_equal(area->index, 0x123, "#VE: EPTP index");
@@ -505,7 +534,8 @@ static void virtualization_exceptions(void)
 	drop();
 	put(exception_bitmap, BIT(VEC_VE));
 	check_equal(vmx_run_at(load), VMX_EXIT_EXCEPTION, "#VE exits");
-	check_equal(get(exit_interruption_info), EVENT(INTR_HARDWARE_EXCEPTION, VEC_VE), "#VE exits: it is");
+	check_equal(get(exit_interruption_info), EVENT(INTR_HARDWARE_EXCEPTION, VEC_VE),
+		"#VE exits: it is");
 	put(exception_bitmap, 0);
 	/* while an event is delivered there is none */
 	area->busy = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Events into a guest and out of it: injection, external interrupts, NMIs and virtual NMIs, windows,
- * INIT and SIPI, activity states, blocking by STI and MOV SS. SDM3 25.4.2, 26.2, 27.6, 27.7.
+ * Events into a guest and out of it: injection, external interrupts, NMIs and virtual NMIs,
+ * windows, INIT, activity states, blocking by STI and MOV SS. SDM3 25.4.2, 26.2, 27.6, 27.7.
  */
 #include "vmx.h"
 
@@ -29,7 +29,8 @@ static void on_event(struct frame *frame)
 	taken_rip[frame->vector] = frame->rip;
 	taken_error[frame->vector] = frame->error;
 	/* the guest runs on a stack of its own */
-	in_guest_then = frame->rsp <= (u64)vmx_stack_top && frame->rsp > (u64)vmx_stack_top - 8 * PAGE;
+	in_guest_then = frame->rsp <= (u64)vmx_stack_top &&
+			frame->rsp > (u64)vmx_stack_top - 8 * PAGE;
 	if (ordered < ARRAY_SIZE(order))
 		order[ordered++] = (u8)frame->vector;
 }
@@ -119,7 +120,8 @@ static void injection(void)
 		check_equal(taken_error[vector], rows[i].error, "inject %s: error code", name);
 		check_equal(read_cr2(), 0x5555, "inject %s: CR2", name);
 		check_equal(read_dr6() & 0xe00f, 0, "inject %s: DR6", name);
-		check(!(get(entry_interruption_info) & INTR_INFO_VALID), "inject %s: used up", name);
+		check(!(get(entry_interruption_info) & INTR_INFO_VALID), "inject %s: used up",
+			name);
 		check_equal(vmx_run_at(nothing), VMX_EXIT_VMCALL, "inject %s: and again", name);
 		check_equal(taken[vector], 1, "inject %s: once only", name);
 	}
@@ -160,9 +162,11 @@ static void faulting_injection(void)
 		put(exception_bitmap, BIT(VEC_PF));
 		inject(rows[i].info, rows[i].error, rows[i].length);
 		check_equal(vmx_run_at(nothing), VMX_EXIT_EXCEPTION, "fault while injecting %u", i);
-		check_equal(get(idt_vectoring_info), rows[i].info, "IDT vectoring is what was injected, %u", i);
+		check_equal(get(idt_vectoring_info), rows[i].info,
+			"IDT vectoring is what was injected, %u", i);
 		if (rows[i].info & INTR_INFO_ERROR)
-			check_equal(get(idt_vectoring_error_code), rows[i].error, "error code, %u", i);
+			check_equal(get(idt_vectoring_error_code), rows[i].error, "error code, %u",
+				i);
 		if (rows[i].length)
 			check_equal(get(exit_instruction_length), rows[i].length, "length, %u", i);
 		check_equal(get(exit_qualification), 0x3000000000 + 16 * (rows[i].info & 0xff),
@@ -240,9 +244,11 @@ static void interrupts(void)
 	vmx_pin(PIN_EXTERNAL_INTERRUPT);
 	vmx_on_exit(EXIT_ACKNOWLEDGE);
 	apic_self(VEC_B);
-	check_equal(vmx_run_at(sti_code), VMX_EXIT_EXTERNAL_INTERRUPT, "interrupt exits, acknowledged");
+	check_equal(vmx_run_at(sti_code), VMX_EXIT_EXTERNAL_INTERRUPT,
+		"interrupt exits, acknowledged");
 	check_equal(get(exit_interruption_info), EVENT(INTR_EXTERNAL, VEC_B), "its vector");
-	check_equal(apic_read(0x100 + (VEC_B >> 5) * 16) >> (VEC_B & 31) & 1, 1, "it is in service");
+	check_equal(apic_read(0x100 + (VEC_B >> 5) * 16) >> (VEC_B & 31) & 1, 1,
+		"it is in service");
 	window();
 	check_equal(taken[VEC_B], 0, "and not pending");
 	apic_eoi();
@@ -251,7 +257,8 @@ static void interrupts(void)
 	vmx_pin(PIN_EXTERNAL_INTERRUPT);
 	vmx_regs.rbx = APIC_BASE + 0x300;
 	vmx_regs.rcx = 0x44000 | VEC_A;
-	check_equal(vmx_run_at(self_ipi), VMX_EXIT_EXTERNAL_INTERRUPT, "interrupt that the guest sends");
+	check_equal(vmx_run_at(self_ipi), VMX_EXIT_EXTERNAL_INTERRUPT,
+		"interrupt that the guest sends");
 	check(get(guest_rip) > (u64)self_ipi, "after the IPI");
 	window();
 	/* and one that ends a HLT */
@@ -295,7 +302,8 @@ static void activity(void)
 	check_equal(taken[VEC_NMI], 1, "(the NMI is the host's)");
 	vmx_pin(PIN_PREEMPTION_TIMER);
 	put(preemption_timer, 1000);
-	check_equal(vmx_run_at(nothing), VMX_EXIT_PREEMPTION_TIMER, "shutdown heeds the timer alone");
+	check_equal(vmx_run_at(nothing), VMX_EXIT_PREEMPTION_TIMER,
+		"shutdown heeds the timer alone");
 	check_equal(get(guest_activity), ACTIVITY_SHUTDOWN, "shutdown is saved");
 	window();
 }
@@ -412,7 +420,8 @@ static void virtual_nmis(void)
 	check_equal(get(guest_interruptibility), 0, "and they are");
 	put(exception_bitmap, BIT(VEC_UD));
 	check_equal(vmx_run_at(ud_insn), VMX_EXIT_EXCEPTION, "another fault");
-	check_equal(get(exit_interruption_info), EVENT(INTR_HARDWARE_EXCEPTION, VEC_UD), "does not say so");
+	check_equal(get(exit_interruption_info), EVENT(INTR_HARDWARE_EXCEPTION, VEC_UD),
+		"does not say so");
 }
 
 /* ---- interrupt window ---- */
@@ -427,25 +436,30 @@ static void interrupt_window(void)
 	check_equal(get(exit_qualification), 0, "interrupt window: qualification");
 	check_equal(get(guest_interruptibility), 0, "interrupt window: interruptibility");
 	put(guest_rflags, 2 | FLAG_IF);
-	check_equal(vmx_run_at(nothing), VMX_EXIT_INTERRUPT_WINDOW, "interrupt window at the entry");
+	check_equal(vmx_run_at(nothing), VMX_EXIT_INTERRUPT_WINDOW,
+		"interrupt window at the entry");
 	check_equal(get(guest_rip), nothing, "at once");
-	for (unsigned blocking = INTERRUPTIBILITY_STI; blocking <= INTERRUPTIBILITY_MOV_SS; blocking++) {
+	for (unsigned blocking = INTERRUPTIBILITY_STI; blocking <= INTERRUPTIBILITY_MOV_SS;
+		blocking++) {
 		put(guest_interruptibility, blocking);
-		check_equal(vmx_run_at(nothing), VMX_EXIT_INTERRUPT_WINDOW, "interrupt window, blocked");
+		check_equal(vmx_run_at(nothing), VMX_EXIT_INTERRUPT_WINDOW,
+			"interrupt window, blocked");
 		check_equal(get(guest_rip), nothing + 1, "one instruction later, %u", blocking);
 	}
 	put(guest_interruptibility, 0);
 	put(guest_activity, ACTIVITY_HLT);
 	check_equal(vmx_run_at(nothing), VMX_EXIT_INTERRUPT_WINDOW, "interrupt window in HLT");
 	put(guest_activity, ACTIVITY_ACTIVE);
-	check_equal(vmx_run_at(sti_halt), VMX_EXIT_INTERRUPT_WINDOW, "interrupt window after STI, HLT");
+	check_equal(vmx_run_at(sti_halt), VMX_EXIT_INTERRUPT_WINDOW,
+		"interrupt window after STI, HLT");
 	/* it comes before an interrupt, and after an injection */
 	fresh();
 	vmx_proc(PROC_INTERRUPT_WINDOW);
 	vmx_pin(PIN_EXTERNAL_INTERRUPT);
 	put(guest_rflags, 2 | FLAG_IF);
 	apic_self(VEC_A);
-	check_equal(vmx_run_at(nothing), VMX_EXIT_INTERRUPT_WINDOW, "interrupt window before interrupts");
+	check_equal(vmx_run_at(nothing), VMX_EXIT_INTERRUPT_WINDOW,
+		"interrupt window before interrupts");
 	window();
 	fresh();
 	vmx_proc(PROC_INTERRUPT_WINDOW);
@@ -482,7 +496,8 @@ static void blocking(void)
 		put(guest_interruptibility, by);
 		apic_self(VEC_A);
 		check_equal(vmx_run_at(nothing), VMX_EXIT_VMCALL, "blocked by %u", by);
-		check_equal(taken_rip[VEC_A], nothing + 1, "interrupt one instruction late, %u", by);
+		check_equal(taken_rip[VEC_A], nothing + 1, "interrupt one instruction late, %u",
+			by);
 	}
 	/* the host starts without */
 	fresh();
@@ -516,7 +531,7 @@ static void pending_debug(void)
 	put(guest_pending_debug, BIT(2) | PENDING_ENABLED_BREAKPOINT);
 	check_equal(vmx_run_at(nothing), VMX_EXIT_VMCALL, "pending breakpoint after MOV SS");
 	check_equal(taken_rip[VEC_DB], nothing + 1, "an instruction later");
-	/* gone where an event is injected that is no interrupt: the handler's first instruction sees none */
+	/* gone where such an event is injected: the handler's first instruction sees none */
 	fresh();
 	guest_set_handler(VEC_DB, on_event);
 	guest_set_handler(VEC_UD, on_event);
@@ -542,7 +557,8 @@ static void pending_debug(void)
 	put(guest_interruptibility, INTERRUPTIBILITY_MOV_SS);
 	put(guest_pending_debug, PENDING_BS_BIT);
 	check_equal(vmx_run_at(nothing_end), VMX_EXIT_VMCALL, "VMCALL after MOV SS under TF");
-	check_equal(get(guest_pending_debug) & PENDING_BS_BIT, PENDING_BS_BIT, "the step is still pending");
+	check_equal(get(guest_pending_debug) & PENDING_BS_BIT, PENDING_BS_BIT,
+		"the step is still pending");
 	put(guest_interruptibility, 0);
 	put(exception_bitmap, BIT(VEC_DB));
 	check_equal(vmx_run_at(nothing), VMX_EXIT_EXCEPTION, "and comes with the next entry");

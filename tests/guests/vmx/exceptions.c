@@ -111,7 +111,8 @@ static bool checks_alignment(void)
 static void check_row(const struct row *row)
 {
 	static const u32 mxcsr = 0x1f80;
-	u32 info = row->has_error ? EVENT_ERROR(row->type, row->vector) : EVENT(row->type, row->vector);
+	u32 info = row->has_error ? EVENT_ERROR(row->type, row->vector) : EVENT(row->type,
+		row->vector);
 
 	if (row->vector == VEC_AC && !checks_alignment()) {
 		guest_skip("#AC");
@@ -119,16 +120,21 @@ static void check_row(const struct row *row)
 	}
 	prepare(row);
 	put(exception_bitmap, BIT(row->vector));
-	if (check_equal(vmx_run_fixup(row->code, row->end), VMX_EXIT_EXCEPTION, "%s: exit", row->name)) {
-		check_equal(get(exit_interruption_info), info, "%s: interruption information", row->name);
+	if (check_equal(vmx_run_fixup(row->code, row->end), VMX_EXIT_EXCEPTION, "%s: exit",
+		row->name)) {
+		check_equal(get(exit_interruption_info), info, "%s: interruption information",
+			row->name);
 		if (row->has_error)
 			check_equal(get(exit_error_code), row->error, "%s: error code", row->name);
-		check_equal(get(exit_qualification), row->qualification, "%s: qualification", row->name);
+		check_equal(get(exit_qualification), row->qualification, "%s: qualification",
+			row->name);
 		check_equal(get(guest_rip), row->at, "%s: RIP", row->name);
 		check_equal(!!(get(guest_rflags) & FLAG_RF), !row->trap, "%s: RF", row->name);
-		check_equal(get(idt_vectoring_info) & INTR_INFO_VALID, 0, "%s: IDT vectoring", row->name);
+		check_equal(get(idt_vectoring_info) & INTR_INFO_VALID, 0, "%s: IDT vectoring",
+			row->name);
 		if (row->length)
-			check_equal(get(exit_instruction_length), row->length, "%s: length", row->name);
+			check_equal(get(exit_instruction_length), row->length, "%s: length",
+				row->name);
 		check_equal(read_cr2(), 0x1111, "%s: CR2 stays", row->name);
 	}
 	/* all bits but its own */
@@ -169,7 +175,8 @@ static void page_fault_filter(void)
 {
 	static const struct {
 		u32 mask, match;
-	} filters[] = { { 0, 0 }, { 0, 1 }, { 2, 2 }, { 2, 0 }, { 3, 2 }, { 3, 3 }, { 0xffffffff, 2 },
+	} filters[] = { { 0, 0 }, { 0, 1 }, { 2, 2 }, { 2, 0 }, { 3, 2 }, { 3, 3 }, { 0xffffffff,
+		2 },
 		{ 0xffffffff, 0 }, { 16, 16 } };
 
 	for (unsigned i = 0; i < ARRAY_SIZE(filters); i++)
@@ -200,7 +207,8 @@ static void debug_exit(const void *code, u64 rip, u64 qualification, const char 
 	write_dr6(0xffff0ff0);
 	if (!check_equal(vmx_run_at(code), VMX_EXIT_EXCEPTION, "%s: exit", name))
 		return;
-	check_equal(get(exit_interruption_info), EVENT(INTR_HARDWARE_EXCEPTION, VEC_DB), "%s: #DB", name);
+	check_equal(get(exit_interruption_info), EVENT(INTR_HARDWARE_EXCEPTION, VEC_DB), "%s: #DB",
+		name);
 	check_equal(get(exit_qualification), qualification, "%s: qualification", name);
 	check_equal(get(guest_rip), rip, "%s: RIP", name);
 	check_equal(read_dr6() & 0xe00f, 0, "%s: DR6 stays", name);
@@ -289,14 +297,18 @@ static void fault_in_delivery(void)
 		put(guest_idtr_base, NO_IDT);
 		put(exception_bitmap, BIT(VEC_PF));
 		check_equal(vmx_run_at(events[i].code), VMX_EXIT_EXCEPTION, "event %u: #PF", i);
-		check_equal(get(exit_interruption_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_PF),
+		check_equal(get(exit_interruption_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION,
+			VEC_PF),
 			"event %u: #PF it is", i);
-		check_equal(get(exit_qualification), NO_IDT + 16 * events[i].vector, "event %u: where", i);
+		check_equal(get(exit_qualification), NO_IDT + 16 * events[i].vector,
+			"event %u: where", i);
 		check_equal(get(idt_vectoring_info), info, "event %u: IDT vectoring", i);
 		if (events[i].has_error)
-			check_equal(get(idt_vectoring_error_code), events[i].error, "event %u: error code", i);
+			check_equal(get(idt_vectoring_error_code), events[i].error,
+				"event %u: error code", i);
 		if (events[i].length)
-			check_equal(get(exit_instruction_length), events[i].length, "event %u: length", i);
+			check_equal(get(exit_instruction_length), events[i].length,
+				"event %u: length", i);
 		check_equal(get(guest_rip), events[i].code, "event %u: RIP", i);
 		/* #GP for the IDT's limit */
 		vmx_fresh();
@@ -306,11 +318,13 @@ static void fault_in_delivery(void)
 		if (events[i].vector == VEC_GP)
 			continue;
 		check_equal(vmx_run_at(events[i].code), VMX_EXIT_EXCEPTION, "event %u: #GP", i);
-		check_equal(get(exit_interruption_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_GP),
+		check_equal(get(exit_interruption_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION,
+			VEC_GP),
 			"event %u: #GP it is", i);
 		/* the external-event bit is clear for what software asked for */
 		check_equal(get(exit_error_code), 8u * events[i].vector + 2 +
-			(events[i].type == INTR_HARDWARE_EXCEPTION || events[i].type == INTR_PRIVILEGED_EXCEPTION),
+			(events[i].type == INTR_HARDWARE_EXCEPTION ||
+				events[i].type == INTR_PRIVILEGED_EXCEPTION),
 			"event %u: #GP's error code", i);
 		check_equal(get(idt_vectoring_info), info, "event %u: IDT vectoring with #GP", i);
 	}
@@ -323,7 +337,8 @@ static void worse_faults(void)
 	put(guest_idtr_limit, 0);
 	put(exception_bitmap, BIT(VEC_DF));
 	check_equal(vmx_run_at(raise_de), VMX_EXIT_EXCEPTION, "#DF");
-	check_equal(get(exit_interruption_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_DF), "#DF it is");
+	check_equal(get(exit_interruption_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_DF),
+		"#DF it is");
 	check_equal(get(exit_error_code), 0, "#DF: error code");
 	check_equal(get(idt_vectoring_info) & INTR_INFO_VALID, 0, "#DF: IDT vectoring");
 	check_equal(get(guest_rip), raise_de, "#DF: RIP");
@@ -332,7 +347,8 @@ static void worse_faults(void)
 	put(guest_idtr_limit, 0);
 	put(exception_bitmap, BIT(VEC_DF) | BIT(VEC_GP));
 	check_equal(vmx_run_at(raise_ud), VMX_EXIT_EXCEPTION, "#GP after #UD");
-	check_equal(get(exit_interruption_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_GP), "#GP it is");
+	check_equal(get(exit_interruption_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_GP),
+		"#GP it is");
 	/* the bitmap is asked of the second fault before it becomes #DF */
 	vmx_fresh();
 	put(guest_idtr_limit, 0);
@@ -340,7 +356,8 @@ static void worse_faults(void)
 	check_equal(vmx_run_at(raise_de), VMX_EXIT_EXCEPTION, "#GP after #DE");
 	check_equal(get(exit_interruption_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_GP),
 		"#GP and not #DF");
-	check_equal(get(idt_vectoring_info), EVENT(INTR_HARDWARE_EXCEPTION, VEC_DE), "#DE was on its way");
+	check_equal(get(idt_vectoring_info), EVENT(INTR_HARDWARE_EXCEPTION, VEC_DE),
+		"#DE was on its way");
 
 	vmx_fresh();
 	put(guest_idtr_limit, 0);

@@ -139,18 +139,21 @@ static const struct row rows[] = {
 
 	ROW(sgdt_insn, VMX_EXIT_GDTR_IDTR, SECONDARY, SEC_DESCRIPTOR_TABLES, 0, NO_TRAP, NO_TRAP,
 		EVERYWHERE, (u64)&table_image,
-		SIZE64 | SEGMENT(DS) | NO_INDEX | NO_BASE | IDENTITY(0), ADDRESS_MASK | IDENTITY_MASK),
+		SIZE64 | SEGMENT(DS) | NO_INDEX | NO_BASE | IDENTITY(0), ADDRESS_MASK |
+		IDENTITY_MASK),
 	ROW(sidt_base, VMX_EXIT_GDTR_IDTR, SECONDARY, SEC_DESCRIPTOR_TABLES, 0, NO_TRAP, NO_TRAP,
 		EVERYWHERE, 8, SIZE64 | SEGMENT(DS) | NO_INDEX | BASE(R12) | IDENTITY(1),
 		BASE_MASK | IDENTITY_MASK),
 	ROW(lgdt_insn, VMX_EXIT_GDTR_IDTR, SECONDARY, SEC_DESCRIPTOR_TABLES, 0, NO_TRAP, VEC_GP,
 		EVERYWHERE, (u64)&guest_gdtr,
-		SIZE64 | SEGMENT(DS) | NO_INDEX | NO_BASE | IDENTITY(2), ADDRESS_MASK | IDENTITY_MASK),
+		SIZE64 | SEGMENT(DS) | NO_INDEX | NO_BASE | IDENTITY(2), ADDRESS_MASK |
+		IDENTITY_MASK),
 	ROW(lidt_prefixed, VMX_EXIT_GDTR_IDTR, SECONDARY, SEC_DESCRIPTOR_TABLES, 0, NO_TRAP, VEC_GP,
 		EVERYWHERE, 0, SIZE32 | SEGMENT(FS) | INDEX(RBX) | BASE(R13) | 1 | IDENTITY(3),
 		INDEX_MASK | IDENTITY_MASK),
 	ROW(sldt_memory, VMX_EXIT_LDTR_TR, SECONDARY, SEC_DESCRIPTOR_TABLES, 0, NO_TRAP, NO_TRAP,
-		EVERYWHERE, (u64)&word_image, SIZE64 | SEGMENT(DS) | NO_INDEX | NO_BASE | IDENTITY(0),
+		EVERYWHERE, (u64)&word_image, SIZE64 | SEGMENT(DS) | NO_INDEX | NO_BASE |
+		IDENTITY(0),
 		ADDRESS_MASK | REGISTER | IDENTITY_MASK),
 	ROW(sldt_register, VMX_EXIT_LDTR_TR, SECONDARY, SEC_DESCRIPTOR_TABLES, 0, NO_TRAP, NO_TRAP,
 		EVERYWHERE, 0, REGISTER | REG1(R11) | IDENTITY(0), REG1_MASK | IDENTITY_MASK),
@@ -246,7 +249,8 @@ static void check_row(const struct row *row)
 	prepare(row, true, false);
 	if (vmx_check_exit(row->code, row->end, vmx_run_fixup(row->code, row->end), row->reason,
 		    row->name)) {
-		check_equal(get(exit_qualification), row->qualification, "%s: qualification", row->name);
+		check_equal(get(exit_qualification), row->qualification, "%s: qualification",
+			row->name);
 		check_equal(get(exit_instruction_info) & row->info_mask, row->info,
 			"%s: instruction information", row->name);
 		check_equal(get(exit_interruption_info) & INTR_INFO_VALID, 0,
@@ -300,7 +304,8 @@ static void not_enabled(void)
 	/* INVEPT and the like: reserved types are the hypervisor's affair */
 	vmx_fresh();
 	vmx_regs.rdx = 77;
-	check_equal(vmx_run_fixup(invept_insn, invept_insn_end), VMX_EXIT_INVEPT, "INVEPT of no type");
+	check_equal(vmx_run_fixup(invept_insn, invept_insn_end), VMX_EXIT_INVEPT,
+		"INVEPT of no type");
 	/* values that XSETBV would refuse too */
 	if (cpu_has(1, 2, 26)) {
 		vmx_fresh();
@@ -318,7 +323,8 @@ static void privilege_first(void)
 
 	prepare(&rdtsc_row, true, true);
 	put(guest_cr4, get(guest_cr4) | CR4_TSD);
-	vmx_check_plain(rdtsc_insn_end, vmx_run_fixup(rdtsc_insn, rdtsc_insn_end), "RDTSC under TSD");
+	vmx_check_plain(rdtsc_insn_end, vmx_run_fixup(rdtsc_insn, rdtsc_insn_end),
+		"RDTSC under TSD");
 	check_equal(vmx_trap.vector, VEC_GP, "RDTSC under TSD: #GP");
 	vmx_fresh();
 	put(guest_cr4, get(guest_cr4) | CR4_TSD);
@@ -376,7 +382,8 @@ static void xsaves(void)
 	vmx_regs.rdx = supervisor >> 32;
 	vmx_check_exit(xsaves_insn, xsaves_insn_end, vmx_run_fixup(xsaves_insn, xsaves_insn_end),
 		VMX_EXIT_XSAVES, "XSAVES");
-	vmx_check_exit(xrstors_insn, xrstors_insn_end, vmx_run_fixup(xrstors_insn, xrstors_insn_end),
+	vmx_check_exit(xrstors_insn, xrstors_insn_end, vmx_run_fixup(xrstors_insn,
+		xrstors_insn_end),
 		VMX_EXIT_XRSTORS, "XRSTORS");
 	check_equal(get(exit_qualification), xsave_image, "XRSTORS: qualification");
 	put(xss_exiting_bitmap, 0);

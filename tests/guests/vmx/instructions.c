@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The VMX instructions outside a guest: every way in which each of them fails, and what VMX
- * operation itself forbids. SDM3 24.7, 24.8, 31.3. With "locked" on the command line: VMXON under an
- * IA32_FEATURE_CONTROL that was locked without it.
+ * operation itself forbids. SDM3 24.7, 24.8, 31.3. With "locked" on the command line: VMXON under
+ * an IA32_FEATURE_CONTROL that was locked without it.
  */
 #include "vmx.h"
 
@@ -53,8 +53,8 @@ static unsigned some_invept(void) { return invept(INVEPT_ALL, 0); }
 static unsigned some_invvpid(void) { return invvpid(INVVPID_ALL, 0, 0); }
 
 /*
- * All that are #UD outside VMX operation, but for VMCALL: there it calls the VMM, if there is one. What
- * it does is not VMX's affair.
+ * All that are #UD outside VMX operation, but for VMCALL: there it calls the VMM, if there is one.
+ * What it does is not VMX's affair.
  */
 static const struct {
 	const char *name;
@@ -68,12 +68,14 @@ static void outside(const char *when)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(every); i++)
 		if (every[i].run != vmcall)
-			check_equal(every[i].run(), VM_EXCEPTION(VEC_UD), "%s %s", every[i].name, when);
+			check_equal(every[i].run(), VM_EXCEPTION(VEC_UD), "%s %s", every[i].name,
+				when);
 }
 
 static unsigned try_wrmsr(u32 msr, u64 value)
 {
-	return guest_try("wrmsr", : : "c"(msr), "a"((u32)value), "d"((u32)(value >> 32)) : "memory");
+	return guest_try("wrmsr", : : "c"(msr), "a"((u32)value),
+		"d"((u32)(value >> 32)) : "memory");
 }
 
 /* ---- VMXON and what stands before it ---- */
@@ -105,7 +107,8 @@ static void locked_off(void)
 	}
 	wrmsr(MSR_FEATURE_CONTROL, FEATURE_CONTROL_LOCK);
 	check_equal(some_vmxon(), VM_EXCEPTION(VEC_GP), "VMXON is locked out");
-	check_equal(try_wrmsr(MSR_FEATURE_CONTROL, FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX), VEC_GP,
+	check_equal(try_wrmsr(MSR_FEATURE_CONTROL, FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX),
+		VEC_GP,
 		"and stays so");
 }
 
@@ -125,7 +128,8 @@ static void vmxon_failures(void)
 	outside("before VMXON");
 	feature_control();
 
-	check_equal(guest_user(user_status, (u64)some_vmxon), VM_EXCEPTION(VEC_GP), "VMXON at CPL 3");
+	check_equal(guest_user(user_status, (u64)some_vmxon), VM_EXCEPTION(VEC_GP),
+		"VMXON at CPL 3");
 	check_equal(guest_user(user_status, (u64)some_vmclear), VM_EXCEPTION(VEC_UD),
 		"VMCLEAR at CPL 3 outside VMX operation");
 	write_cr0(read_cr0() & ~CR0_NE);
@@ -134,7 +138,8 @@ static void vmxon_failures(void)
 	write_cr0(read_cr0() | CR0_NE);
 
 	check_equal(vmxon((u64)vmx_on_region + 1), VM_FAIL_INVALID, "VMXON, address not aligned");
-	check_equal(vmxon((u64)vmx_on_region + 0x800), VM_FAIL_INVALID, "VMXON, in a page's middle");
+	check_equal(vmxon((u64)vmx_on_region + 0x800), VM_FAIL_INVALID,
+		"VMXON, in a page's middle");
 	check_equal(vmxon((u64)vmx_on_region | BEYOND), VM_FAIL_INVALID, "VMXON, beyond the width");
 	*revision = vmx_revision() ^ 1;
 	check_equal(some_vmxon(), VM_FAIL_INVALID, "VMXON, wrong revision");
@@ -214,12 +219,16 @@ static void pointers(void)
 	check_equal(current(), region, "VMPTRST");
 	check_equal(some_vmxon(), VM_FAIL_VALID(VMX_ERROR_VMXON_IN_ROOT), "VMXON in VMX operation");
 
-	check_equal(vmclear(region + 8), VM_FAIL_VALID(VMX_ERROR_VMCLEAR_ADDRESS), "VMCLEAR, alignment");
-	check_equal(vmclear(region | BEYOND), VM_FAIL_VALID(VMX_ERROR_VMCLEAR_ADDRESS), "VMCLEAR, width");
+	check_equal(vmclear(region + 8), VM_FAIL_VALID(VMX_ERROR_VMCLEAR_ADDRESS),
+		"VMCLEAR, alignment");
+	check_equal(vmclear(region | BEYOND), VM_FAIL_VALID(VMX_ERROR_VMCLEAR_ADDRESS),
+		"VMCLEAR, width");
 	check_equal(vmclear((u64)vmx_on_region), VM_FAIL_VALID(VMX_ERROR_VMCLEAR_VMXON),
 		"VMCLEAR of the VMXON region");
-	check_equal(vmptrld(other + 8), VM_FAIL_VALID(VMX_ERROR_VMPTRLD_ADDRESS), "VMPTRLD, alignment");
-	check_equal(vmptrld(other | BEYOND), VM_FAIL_VALID(VMX_ERROR_VMPTRLD_ADDRESS), "VMPTRLD, width");
+	check_equal(vmptrld(other + 8), VM_FAIL_VALID(VMX_ERROR_VMPTRLD_ADDRESS),
+		"VMPTRLD, alignment");
+	check_equal(vmptrld(other | BEYOND), VM_FAIL_VALID(VMX_ERROR_VMPTRLD_ADDRESS),
+		"VMPTRLD, width");
 	check_equal(vmptrld((u64)vmx_on_region), VM_FAIL_VALID(VMX_ERROR_VMPTRLD_VMXON),
 		"VMPTRLD of the VMXON region");
 	*(u32 *)other_region = vmx_revision() + 1;
@@ -297,7 +306,8 @@ static void every_field(void)
 	for (unsigned i = 0; i < vmcs_row_count; i++)
 		vmcs_write(vmcs_rows[i].encoding, pattern(i));
 	for (unsigned i = 0; i < vmcs_row_count; i++)
-		check_equal(vmcs_read(vmcs_rows[i].encoding), field_value(i), "%s", vmcs_rows[i].name);
+		check_equal(vmcs_read(vmcs_rows[i].encoding), field_value(i), "%s",
+			vmcs_rows[i].name);
 	for (unsigned i = 0; i < vmcs_row_count; i++) {
 		u32 encoding = vmcs_rows[i].encoding;
 		u64 value;
@@ -307,7 +317,8 @@ static void every_field(void)
 				"%s has no high half", vmcs_rows[i].name);
 			continue;
 		}
-		check_equal(vmcs_read(encoding | 1), field_value(i) >> 32, "%s, high half", vmcs_rows[i].name);
+		check_equal(vmcs_read(encoding | 1), field_value(i) >> 32, "%s, high half",
+			vmcs_rows[i].name);
 		vmcs_write(encoding | 1, 0xaaaaaaaa55443322);
 		check_equal(vmcs_read(encoding), (field_value(i) & 0xffffffff) | 0x5544332200000000,
 			"%s, its high half written", vmcs_rows[i].name);
@@ -347,7 +358,8 @@ static void operands(void)
 	value = ~0ull;
 	__asm__ volatile("vmread %1, %0" : "+r"(value) : "r"((u64)FIELD_guest_cs_selector) : "cc");
 	check_equal(value, 0xabcd, "VMREAD of 16 bits to a register");
-	__asm__ volatile("vmwrite %0, %1" : : "r"(0x1234567890ull), "r"((u64)FIELD_guest_cs_limit) : "cc");
+	__asm__ volatile("vmwrite %0, %1" : : "r"(0x1234567890ull),
+		"r"((u64)FIELD_guest_cs_limit) : "cc");
 	check_equal(get(guest_cs_limit), 0x34567890, "VMWRITE takes 32 bits of a register");
 	/* memory: always 64 bits, at any alignment */
 	memory[0] = memory[1] = memory[2] = ~0ull;
@@ -369,10 +381,12 @@ static void operands(void)
 	check_equal(get(guest_rsp), value, "VMWRITE of RSP");
 
 	check_equal(vm_try("vmread %[f], (%[at])", [f] "r"((u64)FIELD_guest_rip),
-			    [at] "r"(0x123456789000ull)), VM_EXCEPTION(VEC_PF), "VMREAD, not mapped");
+			    [at] "r"(0x123456789000ull)), VM_EXCEPTION(VEC_PF),
+			"VMREAD, not mapped");
 	check_equal(guest_last.error, 2, "VMREAD writes");
 	check_equal(vm_try("vmwrite (%[at]), %[f]", [f] "r"((u64)FIELD_guest_rip),
-			    [at] "r"(0x123456789000ull)), VM_EXCEPTION(VEC_PF), "VMWRITE, not mapped");
+			    [at] "r"(0x123456789000ull)), VM_EXCEPTION(VEC_PF),
+			"VMWRITE, not mapped");
 	check_equal(guest_last.error, 0, "VMWRITE reads");
 	/* the field is looked at before memory is written */
 	check_equal(vm_try("vmread %[f], (%[at])", [f] "r"(0x1000ull), [at] "r"(0x123456789000ull)),
@@ -393,23 +407,28 @@ static unsigned entry_after_mov_ss(bool launch)
 static void launch_states(void)
 {
 	vmx_fresh();
-	check_equal(vmresume(), VM_FAIL_VALID(VMX_ERROR_VMRESUME_NOT_LAUNCHED), "VMRESUME of a clear one");
+	check_equal(vmresume(), VM_FAIL_VALID(VMX_ERROR_VMRESUME_NOT_LAUNCHED),
+		"VMRESUME of a clear one");
 	check_equal(entry_after_mov_ss(false), VM_FAIL_VALID(VMX_ERROR_MOV_SS),
 		"MOV SS comes before the launch state");
-	check_equal(entry_after_mov_ss(true), VM_FAIL_VALID(VMX_ERROR_MOV_SS), "VMLAUNCH after MOV SS");
+	check_equal(entry_after_mov_ss(true), VM_FAIL_VALID(VMX_ERROR_MOV_SS),
+		"VMLAUNCH after MOV SS");
 	check_equal(vmx_run_at(nothing), VMX_EXIT_VMCALL, "VMLAUNCH");
-	check_equal(vmlaunch(), VM_FAIL_VALID(VMX_ERROR_VMLAUNCH_NOT_CLEAR), "VMLAUNCH of a launched one");
+	check_equal(vmlaunch(), VM_FAIL_VALID(VMX_ERROR_VMLAUNCH_NOT_CLEAR),
+		"VMLAUNCH of a launched one");
 	check_equal(entry_after_mov_ss(true), VM_FAIL_VALID(VMX_ERROR_MOV_SS),
 		"MOV SS comes before the launch state here too");
 	check_equal(vmx_run_at(nothing), VMX_EXIT_VMCALL, "VMRESUME");
 	/* the launch state is the VMCS's own */
 	check_equal(vmptrld((u64)other_region), VM_SUCCEED, "VMPTRLD");
-	check_equal(vmresume(), VM_FAIL_VALID(VMX_ERROR_VMRESUME_NOT_LAUNCHED), "VMRESUME of another");
+	check_equal(vmresume(), VM_FAIL_VALID(VMX_ERROR_VMRESUME_NOT_LAUNCHED),
+		"VMRESUME of another");
 	check_equal(vmptrld((u64)vmx_region), VM_SUCCEED, "VMPTRLD");
 	check_equal(vmx_run_at(nothing), VMX_EXIT_VMCALL, "VMRESUME of the first");
 	check_equal(vmclear((u64)vmx_region), VM_SUCCEED, "VMCLEAR");
 	check_equal(vmptrld((u64)vmx_region), VM_SUCCEED, "VMPTRLD");
-	check_equal(vmresume(), VM_FAIL_VALID(VMX_ERROR_VMRESUME_NOT_LAUNCHED), "VMCLEAR makes it clear");
+	check_equal(vmresume(), VM_FAIL_VALID(VMX_ERROR_VMRESUME_NOT_LAUNCHED),
+		"VMCLEAR makes it clear");
 	vmx_launched = false;
 	check_equal(vmx_run_at(nothing), VMX_EXIT_VMCALL, "and VMLAUNCH works again");
 	check_equal(vmcall(), VM_FAIL_VALID(VMX_ERROR_VMCALL_IN_ROOT), "VMCALL");
@@ -430,11 +449,13 @@ static void invalidation(void)
 	for (unsigned i = 0; i < ARRAY_SIZE(no_type); i++) {
 		check_equal(invept(no_type[i], eptp), BAD_OPERAND, "INVEPT of no type, %u", i);
 		if (i >= 2)
-			check_equal(invvpid(no_type[i], 1, 0), BAD_OPERAND, "INVVPID of no type, %u", i);
+			check_equal(invvpid(no_type[i], 1, 0), BAD_OPERAND,
+				"INVVPID of no type, %u", i);
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(bad_eptp); i++) {
 		check_equal(invept(INVEPT_SINGLE, bad_eptp[i]), BAD_OPERAND, "INVEPT, EPTP %u", i);
-		check_equal(invept(INVEPT_ALL, bad_eptp[i]), VM_SUCCEED, "INVEPT of all, EPTP %u", i);
+		check_equal(invept(INVEPT_ALL, bad_eptp[i]), VM_SUCCEED, "INVEPT of all, EPTP %u",
+			i);
 	}
 	check_equal(invept(INVEPT_SINGLE, eptp), VM_SUCCEED, "INVEPT of one");
 	for (u64 type = INVVPID_ADDRESS; type <= INVVPID_LOCAL; type++) {
@@ -450,7 +471,8 @@ static void invalidation(void)
 			"INVVPID %llu, bit 16 of the descriptor", (unsigned long long)type);
 		check_equal(invvpid(type, 1 | BIT(63), 0x1000), BAD_OPERAND,
 			"INVVPID %llu, bit 63 of the descriptor", (unsigned long long)type);
-		check_equal(invvpid(type, 1, BIT(63)), type == INVVPID_ADDRESS ? BAD_OPERAND : VM_SUCCEED,
+		check_equal(invvpid(type, 1, BIT(63)),
+			type == INVVPID_ADDRESS ? BAD_OPERAND : VM_SUCCEED,
 			"INVVPID %llu, address not canonical", (unsigned long long)type);
 	}
 	check_equal(vm_try("invept (%[at]), %[t]", [at] "r"(0x123456789000ull), [t] "r"(2ull)),
@@ -540,8 +562,10 @@ static void modes(bool root)
 		for (unsigned bits = 0; bits < 2; bits++) {
 			if (rows[i].code[0] == compat_vmcall_32 && !root)
 				continue;
-			check_equal(run_compat(rows[i].code[bits], bits ? SEL_FREE : SEL_CODE32), VEC_UD,
-				"%s in a %u-bit segment of long mode, %s", rows[i].name, bits ? 16 : 32,
+			check_equal(run_compat(rows[i].code[bits], bits ? SEL_FREE : SEL_CODE32),
+				VEC_UD,
+				"%s in a %u-bit segment of long mode, %s", rows[i].name,
+				bits ? 16 : 32,
 				when);
 			check_equal(guest_last.rip, rows[i].code[bits], "%s: where", rows[i].name);
 		}

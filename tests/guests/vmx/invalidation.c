@@ -13,10 +13,12 @@ CODE(store, "mov %rcx, (%rbx)");
 CODE(jump, "jmp *%rdx");
 CODE(load_after_invlpg, "invlpg (%rbx); mov (%rbx), %rax");
 CODE(load_after_cr3, "mov %cr3, %rax; mov %rax, %cr3; mov (%rbx), %rax");
-CODE(load_after_pge, "mov %cr4, %rax; xor $0x80, %rax; mov %rax, %cr4; xor $0x80, %rax; mov %rax, %cr4;"
+CODE(load_after_pge,
+	"mov %cr4, %rax; xor $0x80, %rax; mov %rax, %cr4; xor $0x80, %rax; mov %rax, %cr4;"
 	"mov (%rbx), %rax");
 CODE(load_after_invpcid, "invpcid invpcid_descriptor, %rsi; mov (%rbx), %rax");
-CODE(load_under_two_pcids, "mov (%rbx), %rax; mov %r8, %cr3; mov (%rbx), %r9; mov %r10, %cr3; mov (%rbx), %r11");
+CODE(load_under_two_pcids,
+	"mov (%rbx), %rax; mov %r8, %cr3; mov (%rbx), %r9; mov %r10, %cr3; mov (%rbx), %r11");
 
 struct {
 	u64 pcid, linear;
@@ -78,7 +80,8 @@ static u64 seen(void)
 /* ---- what the hypervisor does ---- */
 
 static void nothing(void) { }
-static void by_address(void) { check_equal(invvpid(INVVPID_ADDRESS, 1, AT), VM_SUCCEED, "INVVPID"); }
+static void by_address(void) { check_equal(invvpid(INVVPID_ADDRESS, 1, AT), VM_SUCCEED, "INVVPID");
+	}
 static void by_vpid(void) { check_equal(invvpid(INVVPID_SINGLE, 1, 0), VM_SUCCEED, "INVVPID"); }
 static void all_vpids(void) { check_equal(invvpid(INVVPID_ALL, 0, 0), VM_SUCCEED, "INVVPID"); }
 static void but_global(void) { check_equal(invvpid(INVVPID_LOCAL, 1, 0), VM_SUCCEED, "INVVPID"); }
@@ -170,11 +173,13 @@ static void second_stage(const struct method *method)
 	check_equal(seen(), SECOND, "%s: another page by EPT", name);
 	*entry &= ~EPT_W;
 	method->run();
-	check_equal(vmx_run_at(store), VMX_EXIT_EPT_VIOLATION, "%s: no right to write by EPT", name);
+	check_equal(vmx_run_at(store), VMX_EXIT_EPT_VIOLATION, "%s: no right to write by EPT",
+		name);
 	*entry &= ~EPT_X;
 	method->run();
 	check_equal(vmx_run_at(load), VMX_EXIT_VMCALL, "%s: load", name);
-	check_equal(vmx_run_at(jump), VMX_EXIT_EPT_VIOLATION, "%s: no right to execute by EPT", name);
+	check_equal(vmx_run_at(jump), VMX_EXIT_EPT_VIOLATION, "%s: no right to execute by EPT",
+		name);
 	*entry = 0;
 	method->run();
 	check_equal(vmx_run_at(load), VMX_EXIT_EPT_VIOLATION, "%s: no page by EPT", name);
@@ -230,8 +235,10 @@ static void by_the_guest(void)
 				map(roots, AT, second, flags);
 				invpcid_descriptor.linear = AT;
 				vmx_regs.rsi = ways[i].type;
-				check_equal(vmx_run_at(ways[i].code), VMX_EXIT_VMCALL, "%s", ways[i].name);
-				check_equal(vmx_regs.rax, SECOND, "%s in the guest, EPT %u, global %u",
+				check_equal(vmx_run_at(ways[i].code), VMX_EXIT_VMCALL, "%s",
+					ways[i].name);
+				check_equal(vmx_regs.rax, SECOND,
+					"%s in the guest, EPT %u, global %u",
 					ways[i].name, ept, global);
 			}
 }
@@ -261,7 +268,8 @@ static void tags(void)
 		for (unsigned i = 0; i < 4; i++) {
 			put(vpid, 1 + (i & 1));
 			put(guest_cr3, i & 1 ? other_roots : roots);
-			check_equal(seen(), i & 1 ? SECOND : FIRST, "global pages of VPID %u", 1 + (i & 1));
+			check_equal(seen(), i & 1 ? SECOND : FIRST, "global pages of VPID %u",
+				1 + (i & 1));
 		}
 	}
 	/* the host has neither */
@@ -290,7 +298,8 @@ static void tags(void)
 	/* EPT and none, one VPID: a guest-physical address is not a physical one */
 	for (unsigned i = 0; i < 4; i++) {
 		put(eptp, other_eptp);
-		put(secondary_controls, (get(secondary_controls) & ~SEC_EPT) | (i & 1 ? SEC_EPT : 0));
+		put(secondary_controls, (get(secondary_controls) & ~SEC_EPT) |
+			(i & 1 ? SEC_EPT : 0));
 		check_equal(seen(), i & 1 ? SECOND : FIRST, "EPT %u", i & 1);
 	}
 }

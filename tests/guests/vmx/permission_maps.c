@@ -96,8 +96,10 @@ static void check_row(const struct row *row)
 	if (row->linear) {
 		bool out = !(row->qualification & IN);
 
-		check_equal(get(guest_linear_address), row->linear, "%s: linear address", row->name);
-		check_equal(get(exit_instruction_info) & (MASK(9, 7) | (out ? MASK(17, 15) : 0)), row->info,
+		check_equal(get(guest_linear_address), row->linear, "%s: linear address",
+			row->name);
+		check_equal(get(exit_instruction_info) & (MASK(9, 7) | (out ? MASK(17, 15) : 0)),
+			row->info,
 			"%s: instruction information", row->name);
 	}
 	check(!memcmp(&before, &vmx_regs, sizeof(before)), "%s: registers stay", row->name);
@@ -133,8 +135,10 @@ static void io_bitmaps(void)
 				vmx_proc(PROC_IO_BITMAPS);
 				vmx_regs.rdx = ports[p];
 				port_bit((unsigned)port, true);
-				check_equal(vmx_run_at(sizes[s].in), exits ? VMX_EXIT_IO : VMX_EXIT_VMCALL,
-					"IN of %u at %x, bit of port %x", sizes[s].size, ports[p], port);
+				check_equal(vmx_run_at(sizes[s].in),
+					exits ? VMX_EXIT_IO : VMX_EXIT_VMCALL,
+					"IN of %u at %x, bit of port %x", sizes[s].size, ports[p],
+					port);
 			}
 	/* outputs obey the same bit; every other is set */
 	fresh();
@@ -204,7 +208,8 @@ static void msr(u32 number, bool write, bool exits, const char *name)
 		vmx_check_plain(code + 2, vmx_run_at(code), name);
 		return;
 	}
-	vmx_check_exit(code, code + 2, vmx_run_at(code), write ? VMX_EXIT_WRMSR : VMX_EXIT_RDMSR, name);
+	vmx_check_exit(code, code + 2, vmx_run_at(code), write ? VMX_EXIT_WRMSR : VMX_EXIT_RDMSR,
+		name);
 	check_equal(get(exit_qualification), 0, "%s: qualification", name);
 	check_equal(vmx_regs.rcx, number, "%s: ECX", name);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * VMCS shadowing: a guest's VMREAD and VMWRITE go to the VMCS of the link pointer, or exit, by bitmaps
- * and operand. SDM3 25.6.15, 25.10, 26.1.3, 31.3 VMREAD and VMWRITE.
+ * VMCS shadowing: a guest's VMREAD and VMWRITE go to the VMCS of the link pointer, or exit, by
+ * bitmaps and operand. SDM3 25.6.15, 25.10, 26.1.3, 31.3 VMREAD and VMWRITE.
  */
 #include "vmx.h"
 
@@ -19,7 +19,7 @@ CODE(plain_write, "vmwrite %rax, %rcx");
 
 static u8 *shadow, *read_bitmap, *write_bitmap;
 
-/* The shadow VMCS as new, with the fields that the tests look at; then the ordinary one, shadowed. */
+/* The shadow VMCS as new, with the fields that the tests look at; then the ordinary one. */
 static void fresh(void)
 {
 	vmx_fresh();
@@ -135,14 +135,17 @@ static void bitmaps(void)
 		vmx_regs.rcx = encodings[i];
 		exits(plain_read, plain_read_end, VMX_EXIT_VMREAD, "VMREAD, all bits set");
 		read_bitmap[encodings[i] / 8] &= (u8)~BIT(encodings[i] % 8);
-		vmx_check_plain(plain_read_end, vmx_run_at(plain_read), "VMREAD, all bits but its own");
+		vmx_check_plain(plain_read_end, vmx_run_at(plain_read),
+			"VMREAD, all bits but its own");
 	}
 	/* bits 63:15 of the operand: always an exit */
 	fresh();
 	for (unsigned bit = 15; bit < 64; bit += 8) {
 		vmx_regs.rcx = FIELD_guest_rip | BIT(bit);
-		exits(plain_read, plain_read_end, VMX_EXIT_VMREAD, "VMREAD, a high bit of the operand");
-		exits(plain_write, plain_write_end, VMX_EXIT_VMWRITE, "VMWRITE, a high bit of the operand");
+		exits(plain_read, plain_read_end, VMX_EXIT_VMREAD,
+			"VMREAD, a high bit of the operand");
+		exits(plain_write, plain_write_end, VMX_EXIT_VMWRITE,
+			"VMWRITE, a high bit of the operand");
 	}
 	/* without the control all exit */
 	put(secondary_controls, get(secondary_controls) & ~SEC_SHADOWING);
@@ -158,7 +161,8 @@ static void failures(void)
 	fresh();
 	vmx_regs.rcx = 0x1000;
 	COMES_TO(read_register, FLAG_ZF);
-	check_equal(in_shadow(FIELD_instruction_error), VMX_ERROR_FIELD, "the error number of the shadow");
+	check_equal(in_shadow(FIELD_instruction_error), VMX_ERROR_FIELD,
+		"the error number of the shadow");
 	COMES_TO(write_register, FLAG_ZF);
 	vmx_regs.rcx = FIELD_guest_cs_selector | 1;
 	COMES_TO(read_register, FLAG_ZF);
@@ -194,7 +198,8 @@ static void link_pointer(void)
 	check_equal(vmx_run_at(plain_read), failed, "an ordinary VMCS at the link pointer");
 	check_equal(get(exit_qualification), 4, "tells of the link pointer");
 	put(secondary_controls, get(secondary_controls) & ~SEC_SHADOWING);
-	check_equal(vmx_run_at(plain_read_end), VMX_EXIT_VMCALL, "which is right without shadowing");
+	check_equal(vmx_run_at(plain_read_end), VMX_EXIT_VMCALL,
+		"which is right without shadowing");
 	*(u32 *)shadow = vmx_revision() | (u32)VMCS_SHADOW;
 	check_equal(vmx_run_at(plain_read_end), failed, "where a shadow VMCS is not");
 	put(link_pointer, vmx_region);

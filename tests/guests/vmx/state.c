@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What entries load and exits save and load: registers, segments, MSRs by controls and by areas, modes
- * of the guest. SDM3 27.3.2, 27.4, 28.3, 28.4, 28.5, 28.6.
+ * What entries load and exits save and load: registers, segments, MSRs by controls and by areas,
+ * modes of the guest. SDM3 27.3.2, 27.4, 28.3, 28.4, 28.5, 28.6.
  */
 #include "vmx.h"
 
@@ -17,10 +17,13 @@ u64 seen_dr7;
 CODE(nothing, "nop");
 CODE(change_flags, "stc; std; pushfq; orq $0x240000, (%rsp); popfq");
 CODE(look_at_tables, "sgdt seen_gdt; sidt seen_idt; mov %dr7, %rax; mov %rax, seen_dr7");
-CODE(change_tables, "lgdt guest_gdtr; lidt guest_idtr; mov $0x1000, %eax; mov %rax, %dr0; mov $0x701, %eax; mov %rax, %dr7");
+CODE(change_tables,
+	"lgdt guest_gdtr; lidt guest_idtr; mov $0x1000, %eax; mov %rax, %dr0;"
+	"mov $0x701, %eax; mov %rax, %dr7");
 CODE(read_msr, "rdmsr; shl $32, %rdx; or %rdx, %rax");
 CODE(write_msr, "wrmsr");
-CODE(read_segments, "mov %ds, %eax; mov %es, %ebx; mov %fs, %edx; mov %gs, %esi; str %edi; sldt %r8d");
+CODE(read_segments,
+	"mov %ds, %eax; mov %es, %ebx; mov %fs, %edx; mov %gs, %esi; str %edi; sldt %r8d");
 CODE(load_fs_gs, "mov $0x11000, %eax; wrfsbase %rax; mov $0x12000, %eax; wrgsbase %rax");
 CODE(swap_gs, "swapgs");
 CODE(null_ds, "xor %eax, %eax; mov %eax, %ds; mov %eax, %es");
@@ -38,7 +41,8 @@ static void registers(void)
 		((u64 *)&vmx_regs)[i] = 0x1111111111111111ull * (i + 1);
 	struct vmx_regs before = vmx_regs;
 	PASSES(nothing);
-	check(!memcmp(&before, &vmx_regs, sizeof(before)), "general registers are nobody's but software's");
+	check(!memcmp(&before, &vmx_regs, sizeof(before)),
+		"general registers are nobody's but software's");
 	check_equal(get(guest_rsp), vmx_stack_top, "RSP is saved");
 
 	vmx_fresh();
@@ -46,9 +50,11 @@ static void registers(void)
 	PASSES(nothing);
 	check_equal(get(guest_rflags), 2 | FLAG_CF | FLAG_ZF, "RFLAGS, loaded and saved");
 	PASSES(change_flags);
-	check_equal(get(guest_rflags) & (FLAG_CF | FLAG_DF | FLAG_AC | BIT(21)), FLAG_CF | FLAG_DF | FLAG_AC | BIT(21),
+	check_equal(get(guest_rflags) & (FLAG_CF | FLAG_DF | FLAG_AC | BIT(21)), FLAG_CF | FLAG_DF |
+		FLAG_AC | BIT(21),
 		"RFLAGS, as changed");
-	check_equal(read_rflags() & (FLAG_AC | BIT(21) | FLAG_IF | FLAG_TF), 0, "the host's are clear");
+	check_equal(read_rflags() & (FLAG_AC | BIT(21) | FLAG_IF | FLAG_TF), 0,
+		"the host's are clear");
 }
 
 static void tables(void)
@@ -112,7 +118,8 @@ static void segments(void)
 	check_equal(rdmsr(MSR_FS_BASE), 0x7000, "FS's base of the host");
 	check_equal(rdmsr(MSR_GS_BASE), 0xffff880000000000, "GS's base of the host");
 	u16 ds, ss, fs, gs, tr, ldt, cs;
-	__asm__ volatile("mov %%ds, %0; mov %%ss, %1; mov %%fs, %2; mov %%gs, %3; str %4; sldt %5; mov %%cs, %6"
+	__asm__ volatile("mov %%ds, %0; mov %%ss, %1; mov %%fs, %2; mov %%gs, %3; str %4;"
+			 "sldt %5; mov %%cs, %6"
 			 : "=r"(ds), "=r"(ss), "=r"(fs), "=r"(gs), "=r"(tr), "=r"(ldt), "=r"(cs));
 	check_equal(ds, SEL_DATA, "DS of the host");
 	check_equal(ss, SEL_DATA, "SS of the host");
@@ -209,19 +216,23 @@ static void switched(const char *name, u32 msr, u64 guest_field, u64 host_field,
 
 static void by_controls(void)
 {
-	static const u64 pat[] = { 0x0606060606060606, 0x0007040600070406, 0x0706050401000607, 0x0001040506070001 };
+	static const u64 pat[] = { 0x0606060606060606, 0x0007040600070406, 0x0706050401000607,
+		0x0001040506070001 };
 	u64 efer = rdmsr(MSR_EFER);
 	u64 efers[] = { efer & ~EFER_SCE, efer, efer, efer & ~EFER_NXE };
 
-	switched("PAT", MSR_PAT, FIELD_guest_pat, FIELD_host_pat, ENTRY_LOAD_PAT, EXIT_SAVE_PAT, EXIT_LOAD_PAT,
+	switched("PAT", MSR_PAT, FIELD_guest_pat, FIELD_host_pat, ENTRY_LOAD_PAT, EXIT_SAVE_PAT,
+		EXIT_LOAD_PAT,
 		pat);
-	switched("EFER", MSR_EFER, FIELD_guest_efer, FIELD_host_efer, ENTRY_LOAD_EFER, EXIT_SAVE_EFER,
+	switched("EFER", MSR_EFER, FIELD_guest_efer, FIELD_host_efer, ENTRY_LOAD_EFER,
+		EXIT_SAVE_EFER,
 		EXIT_LOAD_EFER, efers);
 	if (guest_try("rdmsr", : : "c"(MSR_PERF_GLOBAL_CTRL) : "rax", "rdx") == NO_TRAP) {
 		static const u64 counters[] = { 1, 0, 2, 3 };
 
 		switched("PERF_GLOBAL_CTRL", MSR_PERF_GLOBAL_CTRL, FIELD_guest_perf_global_ctrl,
-			FIELD_host_perf_global_ctrl, ENTRY_LOAD_PERF_GLOBAL, 0, EXIT_LOAD_PERF_GLOBAL,
+			FIELD_host_perf_global_ctrl, ENTRY_LOAD_PERF_GLOBAL, 0,
+			EXIT_LOAD_PERF_GLOBAL,
 			counters);
 	} else {
 		guest_skip("PERF_GLOBAL_CTRL");
@@ -320,9 +331,11 @@ static void areas(void)
 		put(entry_msr_load_count, 2);
 		put(host_sysenter_eip, 0x7777);
 		wrmsr(MSR_SYSENTER_EIP, 0);
-		check_equal(vmx_run_at(nothing), VMX_EXIT_MSR_LOADING | (u32)EXIT_REASON_ENTRY_FAILURE,
+		check_equal(vmx_run_at(nothing), VMX_EXIT_MSR_LOADING |
+			(u32)EXIT_REASON_ENTRY_FAILURE,
 			"entry that loads %s", bad[i].name);
-		check_equal(get(exit_qualification), 2, "entry that loads %s: its number", bad[i].name);
+		check_equal(get(exit_qualification), 2, "entry that loads %s: its number",
+			bad[i].name);
 		check_equal(get(guest_rip), nothing, "entry that loads %s: the guest", bad[i].name);
 		check_equal(rdmsr(MSR_CSTAR), 0x700 + i, "what came before is loaded");
 		check_equal(rdmsr(MSR_SYSENTER_EIP), 0x7777, "and host state");
@@ -482,7 +495,8 @@ static void climbs(void)
 	check_equal(vmx_regs.rbx, 0x123456789abc, "it got there");
 	check(get(entry_controls) & ENTRY_IA32E, "the entry control follows");
 	check_equal(get(guest_efer) & (EFER_LME | EFER_LMA), EFER_LME | EFER_LMA, "EFER is saved");
-	check_equal(get(guest_cr0) & (CR0_PE | CR0_PG | CR0_NE), CR0_PE | CR0_PG | CR0_NE, "CR0 is saved");
+	check_equal(get(guest_cr0) & (CR0_PE | CR0_PG | CR0_NE), CR0_PE | CR0_PG | CR0_NE,
+		"CR0 is saved");
 	check_equal(get(guest_cs_selector), SEL_CODE64, "CS is saved");
 	check_equal(get(guest_cs_rights) & RIGHTS_L, RIGHTS_L, "with its L bit");
 	/* and goes on from there */

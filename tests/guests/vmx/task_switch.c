@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Task switches of a 32-bit guest: each way there is to one exits, with nothing of it done, unless the
- * descriptors say no before. SDM3 26.4.2, 28.2.1, 28.2.4.
+ * Task switches of a 32-bit guest: each way there is to one exits, with nothing of it done, unless
+ * the descriptors say no before. SDM3 26.4.2, 28.2.1, 28.2.4.
  */
 #include "vmx.h"
 
@@ -23,7 +23,8 @@ CODE32(nothing, "nop");
 extern u8 fault_here[];
 
 struct tss32 {
-	u32 link, esp0, ss0, esp1, ss1, esp2, ss2, cr3, eip, eflags, eax, ecx, edx, ebx, esp, ebp, esi,
+	u32 link, esp0, ss0, esp1, ss1, esp2, ss2, cr3, eip, eflags, eax, ecx, edx, ebx, esp, ebp,
+		esi,
 		edi, es, cs, ss, ds, fs, gs, ldt, trap_iomap;
 };
 
@@ -61,13 +62,15 @@ static void prepare(void)
 
 enum { BY_CALL, BY_IRET, BY_JUMP, BY_GATE };
 
-static void switches(const void *code, u64 rip, unsigned source, u32 vectoring, unsigned length, const char *name)
+static void switches(const void *code, u64 rip, unsigned source, u32 vectoring, unsigned length,
+	const char *name)
 {
 	struct tss32 before = *first;
 
 	if (!check_equal(vmx_run_at(code), VMX_EXIT_TASK_SWITCH, "%s", name))
 		return;
-	check_equal(get(exit_qualification), SEL_SECOND | (u64)source << 30, "%s: qualification", name);
+	check_equal(get(exit_qualification), SEL_SECOND | (u64)source << 30, "%s: qualification",
+		name);
 	check_equal(get(guest_rip), rip, "%s: RIP", name);
 	check_equal(get(idt_vectoring_info) & (vectoring ? ~0ull : INTR_INFO_VALID), vectoring,
 		"%s: IDT vectoring", name);
@@ -75,7 +78,8 @@ static void switches(const void *code, u64 rip, unsigned source, u32 vectoring, 
 		check_equal(get(exit_instruction_length), length, "%s: length", name);
 	check_equal(get(guest_tr_selector), SEL_FIRST, "%s: TR stays", name);
 	check(!memcmp(&before, first, sizeof(before)), "%s: the TSS stays", name);
-	check_equal(guest_gdt[SEL_SECOND / 8] >> 40 & 0xff, 0x89, "%s: the new task is not busy", name);
+	check_equal(guest_gdt[SEL_SECOND / 8] >> 40 & 0xff, 0x89, "%s: the new task is not busy",
+		name);
 	check_equal(guest_gdt[SEL_FIRST / 8] >> 40 & 0xff, 0x8b, "%s: the old one is", name);
 }
 
@@ -100,20 +104,24 @@ static void by_instructions(void)
 static void by_events(void)
 {
 	prepare();
-	switches(int_task, (u64)int_task, BY_GATE, EVENT(INTR_SOFTWARE, VECTOR), 2, "INT n through a task gate");
+	switches(int_task, (u64)int_task, BY_GATE, EVENT(INTR_SOFTWARE, VECTOR), 2,
+		"INT n through a task gate");
 	prepare();
-	switches(fault_task, (u64)fault_here, BY_GATE, EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_GP), 0,
+	switches(fault_task, (u64)fault_here, BY_GATE, EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_GP),
+		0,
 		"#GP through a task gate");
 	check_equal(get(idt_vectoring_error_code), 0xfff8, "#GP: error code");
 	/* injected */
 	prepare();
 	put(guest_rflags, 2 | FLAG_IF);
 	put(entry_interruption_info, EVENT(INTR_EXTERNAL, VECTOR));
-	switches(nothing, (u64)nothing, BY_GATE, EVENT(INTR_EXTERNAL, VECTOR), 0, "an injected interrupt");
+	switches(nothing, (u64)nothing, BY_GATE, EVENT(INTR_EXTERNAL, VECTOR), 0,
+		"an injected interrupt");
 	prepare();
 	put(entry_interruption_info, EVENT(INTR_SOFTWARE, VECTOR));
 	put(entry_instruction_length, 3);
-	switches(nothing, (u64)nothing, BY_GATE, EVENT(INTR_SOFTWARE, VECTOR), 3, "an injected INT n");
+	switches(nothing, (u64)nothing, BY_GATE, EVENT(INTR_SOFTWARE, VECTOR), 3,
+		"an injected INT n");
 	/* the exception bitmap is asked first */
 	prepare();
 	put(exception_bitmap, BIT(VEC_GP));
@@ -126,12 +134,14 @@ static void refused(void)
 	prepare();
 	put(exception_bitmap, BIT(VEC_NP) | BIT(VEC_GP));
 	check_equal(vmx_run_at(jump_absent), VMX_EXIT_EXCEPTION, "JMP to an absent TSS");
-	check_equal(get(exit_interruption_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_NP), "is #NP");
+	check_equal(get(exit_interruption_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_NP),
+		"is #NP");
 	check_equal(get(exit_error_code), SEL_ABSENT, "its selector");
 	prepare();
 	put(exception_bitmap, BIT(VEC_GP));
 	check_equal(vmx_run_at(jump_busy), VMX_EXIT_EXCEPTION, "JMP to a busy TSS");
-	check_equal(get(exit_interruption_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_GP), "is #GP");
+	check_equal(get(exit_interruption_info), EVENT_ERROR(INTR_HARDWARE_EXCEPTION, VEC_GP),
+		"is #GP");
 	check_equal(get(exit_error_code), SEL_FIRST, "its selector");
 }
 

@@ -34,7 +34,8 @@ static void preemption_timer(void)
 	check_equal(vmx_run_at(nothing), VMX_EXIT_PREEMPTION_TIMER, "timer at zero");
 	check_equal(get(guest_rip), nothing, "no instruction ran");
 	check_equal(get(exit_qualification), 0, "timer: qualification");
-	check_equal(get(exit_interruption_info) & INTR_INFO_VALID, 0, "timer: interruption information");
+	check_equal(get(exit_interruption_info) & INTR_INFO_VALID, 0,
+		"timer: interruption information");
 	/* the value does nothing while the control is off */
 	vmx_fresh();
 	check_equal(vmx_run_at(nothing), VMX_EXIT_VMCALL, "no timer");
@@ -59,14 +60,16 @@ static void preemption_timer(void)
 	vmx_pin(PIN_PREEMPTION_TIMER);
 	put(entry_interruption_info, EVENT(INTR_HARDWARE_EXCEPTION, VEC_UD));
 	check_equal(vmx_run_at(nothing), VMX_EXIT_PREEMPTION_TIMER, "timer and an injection");
-	check_equal(get(guest_rip), guest_trap_entries + 16 * VEC_UD, "timer: the event was delivered");
+	check_equal(get(guest_rip), guest_trap_entries + 16 * VEC_UD,
+		"timer: the event was delivered");
 	check_equal(get(idt_vectoring_info) & INTR_INFO_VALID, 0, "timer: nothing is on its way");
 	/* before windows and interrupts */
 	vmx_fresh();
 	vmx_pin(PIN_PREEMPTION_TIMER);
 	vmx_proc(PROC_INTERRUPT_WINDOW);
 	put(guest_rflags, 2 | FLAG_IF);
-	check_equal(vmx_run_at(nothing), VMX_EXIT_PREEMPTION_TIMER, "timer before an interrupt window");
+	check_equal(vmx_run_at(nothing), VMX_EXIT_PREEMPTION_TIMER,
+		"timer before an interrupt window");
 }
 
 /* ---- the monitor trap flag ---- */
@@ -106,7 +109,8 @@ static void monitor_trap(void)
 	put(guest_interruptibility, 0);
 	put(guest_rflags, 2);
 	step(step_mov_ss + 2, (u64)step_mov_ss + 4, "MOV SS");
-	check_equal(get(guest_interruptibility), INTERRUPTIBILITY_MOV_SS, "step: in its shadow too");
+	check_equal(get(guest_interruptibility), INTERRUPTIBILITY_MOV_SS,
+		"step: in its shadow too");
 	put(guest_interruptibility, 0);
 	/* each iteration of a string instruction */
 	vmx_regs.rsi = (u64)text;
@@ -138,7 +142,8 @@ static void monitor_trap(void)
 	vmx_proc(PROC_MONITOR_TRAP);
 	put(guest_rflags, 2 | FLAG_TF);
 	step(nothing, (u64)nothing + 1, "TF");
-	check_equal(get(guest_pending_debug) & PENDING_BS, PENDING_BS, "step: TF's trap is pending");
+	check_equal(get(guest_pending_debug) & PENDING_BS, PENDING_BS,
+		"step: TF's trap is pending");
 	/* pending by injection, whatever the control says */
 	vmx_fresh();
 	put(entry_interruption_info, EVENT(INTR_OTHER, 0));
@@ -165,7 +170,8 @@ static void tsc(const void *code, u64 offset, u64 multiplier, bool scaled, const
 		after = (u64)((unsigned __int128)after * multiplier >> 48);
 	}
 	/* differences, for an offset may lead around zero */
-	check(vmx_regs.rax - (before + offset) <= after - before, "%s: between the host's readings", name);
+	check(vmx_regs.rax - (before + offset) <= after - before, "%s: between the host's readings",
+		name);
 }
 
 static void time_stamps(void)

@@ -74,7 +74,8 @@ static void change(u64 field, u32 msr, u32 on)
 {
 	u32 may = (u32)(rdmsr(msr) >> 32);
 
-	check_equal(on & ~may, 0, "control bits of field %llx are offered", (unsigned long long)field);
+	check_equal(on & ~may, 0, "control bits of field %llx are offered",
+		(unsigned long long)field);
 	vmcs_write(field, vmcs_read(field) | (on & may));
 }
 
