@@ -137,43 +137,6 @@ int cpu_write_efer(struct cpu *cpu, u64 value)
 	return 0;
 }
 
-u64 cpu_cr4_valid(const struct cpu *cpu)
-{
-	/* feature, its CPUID place, the bits it brings; what is not here every CPU of ours has */
-	static const struct {
-		u32 leaf;
-		u8 reg, bit;
-		u64 cr4;
-	} feature[] = {
-		{ 1, 3, 1, CR4_VME | CR4_PVI },
-		{ 1, 2, 5, CR4_VMXE },
-		{ 1, 2, 17, CR4_PCIDE },
-		{ 1, 2, 26, CR4_OSXSAVE },
-		{ 7, 1, 0, CR4_FSGSBASE },
-		{ 7, 1, 7, CR4_SMEP },
-		{ 7, 1, 20, CR4_SMAP },
-		{ 7, 2, 2, CR4_UMIP },
-	};
-	u64 valid = CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |
-		CR4_OSFXSR | CR4_OSXMMEXCPT;
-
-	for (unsigned i = 0; i < ARRAY_SIZE(feature); i++)
-		if (cpu_has(cpu, feature[i].leaf, feature[i].reg, feature[i].bit))
-			valid |= feature[i].cr4;
-	return valid;
-}
-
-u64 cpu_efer_valid(const struct cpu *cpu)
-{
-	u64 valid = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
-
-	if (cpu_has(cpu, 0x80000001, 2, 2) && !cpu->svm_disabled) /* SVM, APM2 15.30.1 */
-		valid |= EFER_SVME;
-	if (cpu_has(cpu, 0x80000021, 0, 8)) /* automatic IBRS: nothing to do, APM2 3.1.7 */
-		valid |= EFER_AIBRSE;
-	return valid;
-}
-
 /* CR8 is the local APIC's TPR, or the one a hypervisor virtualizes. */
 static u64 read_cr8(struct cpu *cpu)
 {

@@ -514,7 +514,7 @@ int cpu_write_cr3(struct cpu *cpu, u64 value);
 int cpu_write_cr4(struct cpu *cpu, u64 value);
 int cpu_write_efer(struct cpu *cpu, u64 value);
 /* Which bits this CPU has; the rest are reserved. */
-u64 cpu_cr4_valid(const struct cpu *cpu);
+u64 cpu_cr4_valid(const struct cpu *cpu); /* what cpuid_table_new() found */
 u64 cpu_efer_valid(const struct cpu *cpu);
 /* Each of the eight memory types is one that exists. */
 bool cpu_pat_valid(u64 pat);

@@ -54,6 +54,7 @@ struct cpuid_table {
 	struct cpuid_row row[MAX_ROWS];
 	struct cpuid_group group[4]; /* basic, hypervisor, extended, nestbox's own */
 	struct xsave_layout xsave;
+	u64 cr4_valid, efer_valid; /* which bits there are */
 };
 
 /* ---- look-up: runs with the guest's FPU state live ---- */
@@ -132,6 +133,17 @@ bool cpu_has(const struct cpu *cpu, u32 leaf, unsigned reg, unsigned bit)
 	const struct cpuid_row *row = find_row(cpu->cpuid, leaf, 0);
 
 	return row && (row->reg[reg] >> bit & 1);
+}
+
+u64 cpu_cr4_valid(const struct cpu *cpu)
+{
+	return cpu->cpuid->cr4_valid;
+}
+
+u64 cpu_efer_valid(const struct cpu *cpu)
+{
+	/* APM2 15.30.1 */
+	return cpu->cpuid->efer_valid & ~(cpu->svm_disabled ? EFER_SVME : 0);
 }
 
 bool cpu_is_intel(const struct cpu *cpu)
@@ -507,6 +519,39 @@ static void add_extended(struct cpuid_table *table, enum nested_vendor nested, u
 	table->row[table->group[2].first[0]].reg[EAX] = table->group[2].last;
 }
 
+/* The bits of control registers that come with features; others every CPU of ours has. */
+static void find_valid_bits(struct cpuid_table *table)
+{
+	static const struct {
+		u32 leaf;
+		u8 reg, bit;
+		u64 cr4, efer;
+	} feature[] = {
+		{ 1, EDX, 1, CR4_VME | CR4_PVI, 0 },
+		{ 1, ECX, 5, CR4_VMXE, 0 },
+		{ 1, ECX, 17, CR4_PCIDE, 0 },
+		{ 1, ECX, 26, CR4_OSXSAVE, 0 },
+		{ 7, EBX, 0, CR4_FSGSBASE, 0 },
+		{ 7, EBX, 7, CR4_SMEP, 0 },
+		{ 7, EBX, 20, CR4_SMAP, 0 },
+		{ 7, ECX, 2, CR4_UMIP, 0 },
+		{ EXTENDED + 1, ECX, 2, 0, EFER_SVME },
+		{ EXTENDED + 0x21, EAX, 8, 0, EFER_AIBRSE }, /* nothing to do, APM2 3.1.7 */
+	};
+
+	table->cr4_valid = CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |
+			   CR4_OSFXSR | CR4_OSXMMEXCPT;
+	table->efer_valid = EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE;
+	for (unsigned i = 0; i < ARRAY_SIZE(feature); i++) {
+		const struct cpuid_row *row = find_row(table, feature[i].leaf, 0);
+
+		if (row && (row->reg[feature[i].reg] >> feature[i].bit & 1)) {
+			table->cr4_valid |= feature[i].cr4;
+			table->efer_valid |= feature[i].efer;
+		}
+	}
+}
+
 /* A pair of the host's TSC and its clock, read close together. */
 static u64 sample(u64 *tsc)
 {
@@ -565,6 +610,7 @@ int cpuid_table_new(struct cpuid_table **out, enum nested_vendor nested,
 	add_hypervisor(table);
 	add_nesting(table);
 	add_extended(table, nested, cpus);
+	find_valid_bits(table);
 	*out = table;
 	return 0;
 }

@@ -27,6 +27,12 @@ struct vmx {
 	u64 memory_offset;            /* and where in RAM it lies */
 	struct vmcs vmcs;             /* the copy */
 
+	/*
+	 * Controls and host state are as an entry has found them right, and what follows from them
+	 * below is loaded: only what does not stay right by itself is checked again.
+	 */
+	bool checked;
+
 	/* -- of the entry that the guest runs by; RAM pages, NULL where the control is off -- */
 	u32 secondary;                /* secondary controls; 0 where they are not active */
 	const u8 *io_bitmap[2];       /* NULL with I/O bitmaps on: not RAM, every port exits */

@@ -520,6 +520,10 @@ int vmx_check_controls(struct cpu *cpu)
 	const struct vmcs *v = &vmx->vmcs;
 
 	vmx->failure.text = NULL;
+	/* what looks at VTPR, at guest CR0 and at a field that each exit clears */
+	if (vmx->checked)
+		return check_tpr_shadow(cpu, vmx, v) && check_injection(vmx, v) ? 0 :
+			VMX_ERROR_CONTROLS;
 	return check_execution_controls(cpu, vmx, v) && check_exit_controls(cpu, vmx, v) &&
 		check_entry_controls(cpu, vmx, v) ? 0 : VMX_ERROR_CONTROLS;
 }
@@ -530,6 +534,9 @@ int vmx_check_host(struct cpu *cpu)
 	const struct vmcs *v = &vmx->vmcs;
 
 	vmx->failure.text = NULL;
+	/* what looks at the mode that the CPU is in */
+	if (vmx->checked)
+		return check_address_space(cpu, vmx, v) ? 0 : VMX_ERROR_HOST_STATE;
 	return check_host_registers(cpu, vmx, v) && check_host_segments(vmx, v) &&
 		check_address_space(cpu, vmx, v) ? 0 : VMX_ERROR_HOST_STATE;
 }

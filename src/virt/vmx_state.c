@@ -218,9 +218,12 @@ void vmx_load_guest(struct cpu *cpu)
 	struct vmx *vmx = vmx_of(cpu);
 	const struct vmcs *v = &vmx->vmcs;
 
-	vmx->secondary = v->cpu_controls & PROC_SECONDARY ? v->secondary_controls : 0;
 	vmx->host_nmi_blocked = cpu->nmi_blocked;
-	load_pages(cpu);
+	if (!vmx->checked) {
+		vmx->secondary = v->cpu_controls & PROC_SECONDARY ? v->secondary_controls : 0;
+		load_pages(cpu);
+		vmx->checked = true;
+	}
 	load_control_registers(cpu, v);
 	LOAD_SEGMENT(cpu, ES, v, es);
 	LOAD_SEGMENT(cpu, CS, v, cs);
@@ -296,7 +299,7 @@ static u64 activity_of(const struct cpu *cpu)
 	}
 }
 
-static void save_control_registers(const struct cpu *cpu, struct vmcs *v)
+static void save_control_registers(struct cpu *cpu, struct vmcs *v)
 {
 	v->guest_cr0 = cpu->cr0;
 	v->guest_cr3 = cpu->cr3;
@@ -309,7 +312,10 @@ static void save_control_registers(const struct cpu *cpu, struct vmcs *v)
 		v->guest_pat = cpu->pat;
 	if (v->exit_controls & EXIT_SAVE_EFER)
 		v->guest_efer = cpu->efer;
-	v->entry_controls = (v->entry_controls & ~ENTRY_IA32E) | (cpu_lma(cpu) ? ENTRY_IA32E : 0);
+	if (!(v->entry_controls & ENTRY_IA32E) != !cpu_lma(cpu)) {
+		v->entry_controls ^= ENTRY_IA32E;
+		vmx_of(cpu)->checked = false;
+	}
 	v->guest_sysenter_cs = cpu->sysenter_cs;
 	v->guest_sysenter_esp = cpu->sysenter_esp;
 	v->guest_sysenter_eip = cpu->sysenter_eip;

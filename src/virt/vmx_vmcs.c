@@ -9,17 +9,35 @@
 
 #define ENCODINGS 0x8000
 
+/*
+ * Fields that no lasting check looks at (struct vmx's `checked`): guest state but for the VMCS link
+ * pointer, which the shadow VMCS is found by, exit information,
+ * what is injected, the TPR threshold, masks and shadows, offsets, host RSP.
+ */
+#define NEVER_CHECKED(encoding) \
+	((VMCS_TYPE(encoding) == VMCS_GUEST && (encoding) != 0x2800) || VMCS_TYPE(encoding) == VMCS_READ_ONLY || \
+		(encoding) == 0x2010 || ((encoding) >= 0x201c && (encoding) <= 0x2022) || \
+		((encoding) >= 0x4004 && (encoding) <= 0x4008) || \
+		((encoding) >= 0x4016 && (encoding) <= 0x401c) || (encoding) == 0x4020 || \
+		(encoding) == 0x4022 || ((encoding) >= 0x6000 && (encoding) <= 0x600e) || \
+		(encoding) == 0x6c14)
+
 /* Where a field lies in struct vmcs, by its encoding; 0: there is no such field. */
 static const u16 field_offset[ENCODINGS] = {
 #define VMCS_FIELD(encoding, name) [encoding] = offsetof(struct vmcs, name),
 #include "x86/vmcs.def"
 };
 
-/* For translated VMWRITEs: 16-bit fields are left to C, of 32-bit ones bit 0 tells. */
+/*
+ * For translated VMWRITEs: of 32-bit fields bit 0 tells; 16-bit ones are left to C, and so are the
+ * controls and the host state whose checks are not repeated at each entry.
+ */
+#define WRITE_OFFSET(encoding, name) \
+	(offsetof(struct vmcs, name) | (VMCS_WIDTH(encoding) == VMCS_32))
 static const u16 write_offset[ENCODINGS] = {
 #define VMCS_FIELD(encoding, name) \
-	[encoding] = VMCS_WIDTH(encoding) == VMCS_16 ? 0 : \
-		offsetof(struct vmcs, name) | (VMCS_WIDTH(encoding) == VMCS_32),
+	[encoding] = VMCS_WIDTH(encoding) == VMCS_16 || !NEVER_CHECKED(encoding) ? 0 : \
+		WRITE_OFFSET(encoding, name),
 #include "x86/vmcs.def"
 };
 
@@ -72,6 +90,7 @@ void vmx_load_region(struct cpu *cpu, u64 pa, struct vmcs *memory, u64 ram_offse
 	vmx->current_pa = pa;
 	vmx->memory = memory;
 	vmx->memory_offset = ram_offset;
+	vmx->checked = false;
 	copy_bytes(&vmx->vmcs, memory, sizeof(vmx->vmcs));
 	/* whatever the region holds, a field has no bits beyond its width */
 #define VMCS_FIELD(encoding, name) vmx->vmcs.name = field_value(vmx->vmcs.name, encoding);
@@ -158,8 +177,11 @@ int vmx_vmwrite(struct cpu *cpu, const struct insn *insn)
 	place = field(vmcs, encoding);
 	if (!place)
 		return vmx_fail(cpu, VMX_ERROR_FIELD);
-	__atomic_store_n(place, field_merge(*place, value, encoding), __ATOMIC_RELAXED);
+	value = field_merge(*place, value, encoding);
 	if (cpu->in_guest)
 		vmx_page_written(cpu, vmx_of(cpu)->shadow_offset, sizeof(*vmcs));
+	else if (value != *place && !NEVER_CHECKED(encoding & ~1ull))
+		vmx_of(cpu)->checked = false;
+	__atomic_store_n(place, value, __ATOMIC_RELAXED);
 	return vmx_succeed(cpu);
 }
