@@ -521,6 +521,8 @@ static bool virtualization_exception(struct cpu *cpu, const struct fault *fault)
 
 void vmx_nested_fault(struct cpu *cpu, const struct fault *fault)
 {
+	/* 28.2.1: the same bit as in the interruption information, and not in what others tell */
+	u64 nmi_unblocked = cpu->iret_unblocked && !cpu->event.valid ? INTR_INFO_NMI_UNBLOCKED : 0;
 	struct vmx_exit exit = {
 		.guest_linear = fault->linear_valid ? fault->address : 0,
 		.guest_physical = fault->gpa,
@@ -535,13 +537,14 @@ void vmx_nested_fault(struct cpu *cpu, const struct fault *fault)
 			return;
 		}
 		exit.reason = VMX_EXIT_EPT_VIOLATION;
-		exit.qualification = fault->qualification;
+		exit.qualification = fault->qualification | nmi_unblocked;
 		break;
 	case FAULT_EPT_MISCONFIGURATION:
 		exit.reason = VMX_EXIT_EPT_MISCONFIGURATION;
 		break;
 	case FAULT_PML_FULL:
 		exit.reason = VMX_EXIT_PML_FULL;
+		exit.qualification = nmi_unblocked;
 		exit.guest_physical = 0;
 		break;
 	default:
@@ -551,8 +554,6 @@ void vmx_nested_fault(struct cpu *cpu, const struct fault *fault)
 		exit.guest_physical = 0;
 		break;
 	}
-	if (cpu->iret_unblocked && !cpu->event.valid)
-		exit.qualification |= INTR_INFO_NMI_UNBLOCKED;
 	vmx_exit(cpu, &exit);
 }
 

@@ -23,6 +23,7 @@ CODE(store, "mov %rcx, (%rbx)");
 CODE(add, "lock addq $1, (%rbx)");
 CODE(jump, "jmp *%rbx");
 CODE(int_a, "int $0x41");
+CODE(iret_insn, "iretq");
 CODE(vmfunc_insn, "vmfunc");
 CODE(vmfunc_load, "vmfunc; mov (%rbx), %rax");
 
@@ -387,6 +388,34 @@ static void delivery(void)
 	check_equal(get(idt_vectoring_error_code), 0x18, "its error code");
 }
 
+/* 28.2.3, 28.3.4: an IRET that had unblocked NMIs when its stack could not be read. */
+static void iret(void)
+{
+	for (unsigned blocked = 0; blocked < 2; blocked++) {
+		fresh();
+		vmx_pin(PIN_NMI | PIN_VIRTUAL_NMIS);
+		put(guest_interruptibility, blocked ? INTERRUPTIBILITY_NMI : 0);
+		put(guest_rsp, PAGE_AT);
+		*vmx_ept_entry(pml4, page, 1) = 0;
+		check_equal(vmx_run_at(iret_insn), VMX_EXIT_EPT_VIOLATION, "IRET, no stack");
+		check_equal(get(exit_qualification) >> 12 & 1, blocked, "NMIs unblocked, %u", blocked);
+		check_equal(get(guest_interruptibility), 0, "IRET: they are");
+		/* no such bit is in what a misconfiguration or an APIC access tells */
+		put(guest_interruptibility, blocked ? INTERRUPTIBILITY_NMI : 0);
+		*vmx_ept_entry(pml4, page, 1) = page | EPT_W | EPT_WB;
+		drop();
+		check_equal(vmx_run_at(iret_insn), VMX_EXIT_EPT_MISCONFIGURATION, "IRET, a bad stack");
+		check_equal(get(exit_qualification), 0, "IRET, a bad stack: qualification");
+		put(guest_interruptibility, blocked ? INTERRUPTIBILITY_NMI : 0);
+		*vmx_ept_entry(pml4, page, 1) = page | EPT_RWX | EPT_WB;
+		vmx_secondary(SEC_APIC_ACCESSES);
+		put(apic_access_address, page);
+		drop();
+		check_equal(vmx_run_at(iret_insn), VMX_EXIT_APIC_ACCESS, "IRET, its stack an APIC");
+		check_equal(get(exit_qualification) >> 12 & 15, 0, "IRET, its stack an APIC: a read");
+	}
+}
+
 /* ---- PAE paging: the PDPTEs are loaded through EPT by MOV CR3, 29.3.1 ---- */
 
 CODE(load_cr3_32, ".code32; mov %ebx, %cr3; vmcall; .code64");
@@ -567,6 +596,7 @@ void guest_main(void)
 	logging();
 	mode_based();
 	delivery();
+	iret();
 	pae();
 	eptp_switching();
 	virtualization_exceptions();
