@@ -155,11 +155,14 @@ static void store(const struct model *m, u64 address, u64 value, unsigned size)
 		memcpy(m->ram + address, &value, size);
 }
 
-static void mark(const struct model *m, const struct stage *s, struct mapping *map, bool dirty)
+static void mark(struct model *m, const struct stage *s, struct mapping *map, bool dirty)
 {
 	for (unsigned i = 0; i < map->count; i++) {
 		struct used_entry *used = &map->used[i];
 
+		if (!s->second && used->address / PAGE_SIZE >= SECOND_TABLES &&
+		    (~used->value & flags_due(map, i, dirty)))
+			m->second_changed = true;
 		used->value |= flags_due(map, i, dirty);
 		store(m, used->address, used->value, s->form == LEGACY ? 4 : 8);
 	}

@@ -9,6 +9,7 @@
 #include "cpu/cpu.h"
 
 #define PAGES 64 /* of RAM; each stage and level has eight of them for its tables */
+#define SECOND_TABLES 32 /* pages from here on have the second stage's tables */
 #define PHYS_BITS 40
 #define LOG_ROOM 512
 
@@ -31,6 +32,9 @@ struct model {
 	unsigned log_room; /* how many more the log takes */
 	unsigned logged;
 	u64 log[LOG_ROOM];
+	/* A or D of the first stage was set in a page of the second stage's tables: what a CPU
+	 * remembers of those may be old from now on */
+	bool second_changed;
 };
 
 struct result {
