@@ -88,6 +88,9 @@ void guest_main(void)
 {
 	if (!vmx_setup())
 		return;
+	/* tagged, as AMD's guests always are */
+	vmx_secondary(SEC_VPID);
+	put(vpid, 1);
 	guest_print("L1: cycles pair %llu\n", (unsigned long long)pair());
 	print_halves();
 	vmx_ept();
