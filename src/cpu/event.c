@@ -103,7 +103,7 @@ bool cpu_has_wakeup(struct cpu *cpu)
 	if (cpu->activity == CPU_WAIT_SIPI)
 		return pins & (BIT(CPU_PIN_SIPI) | BIT(CPU_PIN_INIT));
 	if (cpu->activity == CPU_SHUTDOWN)
-		return pins & BIT(CPU_PIN_INIT);
+		return (pins & BIT(CPU_PIN_INIT)) && !cpu->vmx_root;
 	if (cpu->activity == CPU_GUEST_SHUTDOWN)
 		return (pins & BIT(CPU_PIN_INIT)) || ends_guest_shutdown(cpu, pins);
 	if (cpu->event.valid || cpu->pending_db || cpu->step_after)
@@ -467,6 +467,7 @@ static bool poll_in_order(struct cpu *cpu)
 		return true;
 	if (unlikely(pins & BIT(CPU_PIN_TIMER))) {
 		pin_clear(cpu, CPU_PIN_TIMER);
+		cpu->wake_at = 0;
 		cpu->virt_pending |= cpu->in_guest;
 	}
 	if (cpu->activity == CPU_GUEST_SHUTDOWN)

@@ -316,7 +316,7 @@ static void reset(struct cpu *cpu, bool init)
 	vmx_leave_world(cpu);
 	vmx_forget_region(cpu);
 	vmx->on = false;
-	vmx->timer_armed = 0;
+	cpu->wake_at = 0;
 	cpu->vmx_root = false;
 	cpu->cr0_fixed1 = cpu->cr4_fixed1 = 0;
 	if (!init)

@@ -47,8 +47,7 @@ struct vmx {
 
 	/* -- vmx_event.c -- */
 	enum { MONITOR_TRAP_OFF, MONITOR_TRAP_NEXT, MONITOR_TRAP_PENDING } monitor_trap;
-	u64 timer_deadline;           /* L1's TSC when the preemption timer is at zero */
-	u64 timer_armed;              /* L1's TSC when the machine will wake us for it; 0: it won't */
+	u64 timer_deadline;           /* host's TSC when the preemption timer is at zero */
 
 	/* -- vmx_apic.c -- */
 	u32 apic_exits;               /* trap-like exits that wait for the instruction's end */

@@ -9,10 +9,7 @@
 #include "virt/vmx.h"
 #include "virt/vmx_caps.h"
 
-static u64 l1_tsc(const struct cpu *cpu)
-{
-	return __builtin_ia32_rdtsc() + cpu->tsc_l1_offset;
-}
+#define TIMER_COUNT BIT(VMX_TIMER_RATE)
 
 /* ---- injection and vectoring ---- */
 
@@ -86,54 +83,55 @@ _Static_assert((int)EVENT_INTR == INTR_EXTERNAL && (int)EVENT_NMI == INTR_NMI &&
 		       (int)EVENT_SOFT == INTR_SOFTWARE,
 	"types of events");
 
-/* ---- the preemption timer: one count every 2^VMX_TIMER_RATE ticks of L1's TSC ---- */
+/*
+ * ---- the preemption timer: one count every 2^VMX_TIMER_RATE ticks of L1's TSC ----
+ *
+ * Kept in the host's TSC, which nobody writes: only the phase of the first count is L1's.
+ */
 
 /*
- * The machine wakes us no later than at the deadline. One wake-up that is armed already and comes
- * earlier will do: it finds the timer running and arms the next. So entries that move the deadline
+ * The machine wakes us about at the deadline: clocks differ, so whoever is woken looks and asks
+ * anew. One wake-up that is due already and comes earlier will do. So entries that move the deadline
  * outwards, as most do, cost nothing.
  */
 static void arm_timer(struct cpu *cpu, u64 now)
 {
-	struct vmx *vmx = vmx_of(cpu);
+	u64 deadline = vmx_of(cpu)->timer_deadline;
 
-	if (vmx->timer_armed > now && vmx->timer_armed <= vmx->timer_deadline)
+	if (cpu->wake_at > now && cpu->wake_at <= deadline)
 		return;
-	vmx->timer_armed = vmx->timer_deadline;
+	cpu->wake_at = deadline;
 	cpu_park_fpu(cpu);
-	machine_wake_at(cpu, cpu_tsc_to_ns(cpu, vmx->timer_deadline));
+	machine_wake_at(cpu, cpu_tsc_to_ns(cpu, deadline + cpu->tsc_l1_offset));
 }
 
 void vmx_timer_start(struct cpu *cpu)
 {
 	struct vmx *vmx = vmx_of(cpu);
-	u64 now = l1_tsc(cpu);
+	u64 now = __builtin_ia32_rdtsc(), into_count = (now + cpu->tsc_l1_offset) % TIMER_COUNT;
 
 	if (!(vmx->vmcs.pin_controls & PIN_PREEMPTION_TIMER))
 		return;
-	vmx->timer_deadline = ((now >> VMX_TIMER_RATE) + vmx->vmcs.preemption_timer)
-			      << VMX_TIMER_RATE;
+	vmx->timer_deadline = now - into_count + vmx->vmcs.preemption_timer * TIMER_COUNT;
 	if (vmx->timer_deadline > now)
 		arm_timer(cpu, now);
 }
 
 static u64 counts_left(const struct cpu *cpu, u64 now)
 {
-	u64 end = vmx_of(cpu)->timer_deadline >> VMX_TIMER_RATE;
+	u64 deadline = vmx_of(cpu)->timer_deadline;
 
-	now >>= VMX_TIMER_RATE;
-	return end > now ? end - now : 0;
+	return deadline > now ? (deadline - now + TIMER_COUNT - 1) / TIMER_COUNT : 0;
 }
 
 u32 vmx_timer_left(const struct cpu *cpu)
 {
-	return counts_left(cpu, l1_tsc(cpu));
+	return counts_left(cpu, __builtin_ia32_rdtsc());
 }
 
 static bool timer_expired(const struct cpu *cpu)
 {
-	return (vmx_of(cpu)->vmcs.pin_controls & PIN_PREEMPTION_TIMER) &&
-	       !counts_left(cpu, l1_tsc(cpu));
+	return (vmx_of(cpu)->vmcs.pin_controls & PIN_PREEMPTION_TIMER) && !vmx_timer_left(cpu);
 }
 
 /* ---- what waits ---- */
@@ -191,7 +189,7 @@ static bool poll_monitor_trap(struct cpu *cpu)
 static bool poll_timer(struct cpu *cpu)
 {
 	struct vmx *vmx = vmx_of(cpu);
-	u64 now = l1_tsc(cpu);
+	u64 now = __builtin_ia32_rdtsc();
 
 	if (!(vmx->vmcs.pin_controls & PIN_PREEMPTION_TIMER))
 		return false;

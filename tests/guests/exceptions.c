@@ -38,6 +38,11 @@ static void faults(void)
 	check_equal(guest_try(".byte 0xf0, 0x90", : :), VEC_UD, "LOCK NOP");
 	check_equal(guest_try(".byte 0xf0, 0x01, 0xc0", : :), VEC_UD, "LOCK with a register");
 	check_equal(guest_try("mov %%rax, %%cr1", : :), VEC_UD, "CR1");
+	/* whatever field they name: SDM3 31.3 without VMX operation */
+	for (u64 field = 0; field <= 0x20000; field += 0x2802)
+		check_equal(guest_try("vmread %%rax, %%rbx", : : "a"(field) : "rbx"), VEC_UD,
+			"VMREAD of %llx", (unsigned long long)field);
+	check_equal(guest_try("vmwrite %%rbx, %%rax", : : "a"(0x681e), "b"(0)), VEC_UD, "VMWRITE");
 	check_equal(guest_try(".byte 0x8e, 0xc8", : :), VEC_UD, "MOV CS");
 	check_equal(guest_try(".byte 0x0f, 0x01, 0x38", : : "a"(&at)), NO_TRAP, "INVLPG decodes");
 

@@ -367,6 +367,34 @@ static void instruction_breakpoint(void **state)
 	assert_true(rig_boundary(rig));
 }
 
+static void who_was_woken_asks_again(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->cpu->wake_at = 1;
+	rig_boundary(rig);
+	assert_int_equal(rig->cpu->wake_at, 1);
+	cpu_pin_set(rig->cpu, CPU_PIN_TIMER, true);
+	rig_boundary(rig);
+	assert_int_equal(rig->cpu->wake_at, 0);
+}
+
+/* In VMX root operation INIT is blocked, SDM3 24.8: it may not keep a shutdown from being seen. */
+static void shutdown_is_for_init_to_end(void **state)
+{
+	struct rig *rig = *state;
+
+	rig->cpu->activity = CPU_SHUTDOWN;
+	assert_false(cpu_has_wakeup(rig->cpu));
+	cpu_pin_set(rig->cpu, CPU_PIN_INIT, true);
+	assert_true(cpu_has_wakeup(rig->cpu));
+	rig->cpu->vmx_root = true;
+	assert_false(cpu_has_wakeup(rig->cpu));
+	rig->cpu->vmx_root = false;
+	rig_boundary(rig);
+	assert_int_equal(rig->cpu->activity, CPU_RUNNING);
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
 int main(void)
@@ -384,6 +412,8 @@ int main(void)
 		TEST(halted_sleeps_until_woken),
 		TEST(single_step),
 		TEST(instruction_breakpoint),
+		TEST(who_was_woken_asks_again),
+		TEST(shutdown_is_for_init_to_end),
 	};
 
 	return cmocka_run_group_tests_name("events", tests, NULL, NULL);
