@@ -63,6 +63,12 @@ void vmx_abort(struct cpu *cpu, enum vmx_abort why)
 	}
 	vmx->vmcs.abort = why;
 	vmx_store_region(cpu);
+	/* a guest that could not leave is none any more: neither its events nor its exits */
+	cpu->event.valid = false;
+	if (cpu->in_guest) {
+		cpu_leave_guest_tsc(cpu);
+		vmx_leave_world(cpu);
+	}
 	cpu->activity = CPU_SHUTDOWN;
 	__atomic_store_n(&cpu->exit_request, 1, __ATOMIC_RELAXED);
 }
@@ -205,6 +211,8 @@ int vmx_enter(struct cpu *cpu, const struct insn *insn)
 		error = vmx_check_host(cpu);
 	if (error)
 		return refuse_entry(cpu, insn, error);
+	/* from here on the way back is an exit's, which looks at them */
+	vmx->secondary = v->cpu_controls & PROC_SECONDARY ? v->secondary_controls : 0;
 
 	if (!vmx_check_guest(cpu, &qualification)) {
 		fail_entry(cpu, insn, rip, VMX_EXIT_INVALID_GUEST_STATE, qualification);

@@ -220,7 +220,6 @@ void vmx_load_guest(struct cpu *cpu)
 
 	vmx->host_nmi_blocked = cpu->nmi_blocked;
 	if (!vmx->checked) {
-		vmx->secondary = v->cpu_controls & PROC_SECONDARY ? v->secondary_controls : 0;
 		load_pages(cpu);
 		vmx->checked = true;
 	}

@@ -343,6 +343,23 @@ static void pcids(void)
 	}
 }
 
+/* An entry that fails loads the host's state as an exit does, SDM3 27.8: without VPIDs it drops as much. */
+static void failed_entry(void)
+{
+	volatile u64 *word = (u64 *)AT;
+
+	fresh(1, NO_EPT);
+	check_equal(seen(), FIRST, "a guest with a VPID");
+	fresh(NO_VPID, NO_EPT);
+	guest_map(guest_pml4, AT, (u64)first, PTE_P | PTE_W);
+	put(guest_tr_rights, 0x89);
+	check_equal(*word, FIRST, "the host's page");
+	*guest_pte(guest_pml4, AT, 1) = (u64)second | PTE_P | PTE_W;
+	check_equal(vmx_run_at(load), VMX_EXIT_INVALID_GUEST_STATE | (u32)EXIT_REASON_ENTRY_FAILURE,
+		"an entry fails");
+	check_equal(*word, SECOND, "the host's page after it");
+}
+
 void guest_main(void)
 {
 	if (!vmx_setup() || !vmx_offers_secondary(SEC_VPID | SEC_EPT, "VPIDs and EPT"))
@@ -361,4 +378,5 @@ void guest_main(void)
 	by_the_guest();
 	tags();
 	pcids();
+	failed_entry();
 }
