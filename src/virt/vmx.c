@@ -44,7 +44,7 @@ int vmx_fail(struct cpu *cpu, enum vmx_error error)
 	if (!cpu->in_guest)
 		return vmx->current_pa == VMCS_NONE ? vmx_fail_invalid(cpu) :
 						      vmx_fail_valid(cpu, error);
-	__atomic_store_n(&vmx->shadow->instruction_error, error, __ATOMIC_RELAXED);
+	vmx_shadow_write(cpu, &vmx->shadow->instruction_error, error);
 	cpu->aflags = aflags_from_rflags(RFLAGS_ZF);
 	return OUTCOME_NEXT;
 }
@@ -65,6 +65,24 @@ static int read_pointer(struct cpu *cpu, const struct insn *insn, u64 *pa)
 static bool pointer_valid(const struct cpu *cpu, u64 pa)
 {
 	return !(pa & ~PAGE_MASK) && !(pa >> cpu->phys_bits);
+}
+
+/*
+ * VMCLEAR's and VMPTRLD's, with the errors of one that cannot be and of the VMXON region. False: the
+ * instruction has ended with *outcome.
+ */
+static bool vmcs_pointer(struct cpu *cpu, const struct insn *insn, enum vmx_error address,
+	enum vmx_error vmxon, u64 *pa, int *outcome)
+{
+	if (read_pointer(cpu, insn, pa))
+		*outcome = OUTCOME_FAULT;
+	else if (!pointer_valid(cpu, *pa))
+		*outcome = vmx_fail(cpu, address);
+	else if (*pa == vmx_of(cpu)->vmxon_pa)
+		*outcome = vmx_fail(cpu, vmxon);
+	else
+		return true;
+	return false;
 }
 
 /* What lies at a region's start; all ones where no RAM is. */
@@ -125,13 +143,11 @@ static int vmclear(struct cpu *cpu, const struct insn *insn)
 	struct vmx *vmx = vmx_of(cpu);
 	struct vmcs *memory;
 	u64 pa, offset;
+	int outcome;
 
-	if (read_pointer(cpu, insn, &pa))
-		return OUTCOME_FAULT;
-	if (!pointer_valid(cpu, pa))
-		return vmx_fail(cpu, VMX_ERROR_VMCLEAR_ADDRESS);
-	if (pa == vmx->vmxon_pa)
-		return vmx_fail(cpu, VMX_ERROR_VMCLEAR_VMXON);
+	if (!vmcs_pointer(cpu, insn, VMX_ERROR_VMCLEAR_ADDRESS, VMX_ERROR_VMCLEAR_VMXON, &pa,
+		    &outcome))
+		return outcome;
 	if (pa == vmx->current_pa) {
 		vmx->vmcs.launched = false;
 		vmx_store_region(cpu);
@@ -151,13 +167,11 @@ static int vmptrld(struct cpu *cpu, const struct insn *insn)
 	struct vmx *vmx = vmx_of(cpu);
 	struct vmcs *memory;
 	u64 pa, offset;
+	int outcome;
 
-	if (read_pointer(cpu, insn, &pa))
-		return OUTCOME_FAULT;
-	if (!pointer_valid(cpu, pa))
-		return vmx_fail(cpu, VMX_ERROR_VMPTRLD_ADDRESS);
-	if (pa == vmx->vmxon_pa)
-		return vmx_fail(cpu, VMX_ERROR_VMPTRLD_VMXON);
+	if (!vmcs_pointer(cpu, insn, VMX_ERROR_VMPTRLD_ADDRESS, VMX_ERROR_VMPTRLD_VMXON, &pa,
+		    &outcome))
+		return outcome;
 	if (pa == vmx->current_pa)
 		return vmx_succeed(cpu);
 	memory = (struct vmcs *)vmx_page(cpu, pa, &offset);

@@ -129,6 +129,8 @@ void vmx_load_region(struct cpu *cpu, u64 pa, struct vmcs *memory, u64 ram_offse
 void vmx_store_region(struct cpu *cpu);
 /* There is no current VMCS any more. */
 void vmx_forget_region(struct cpu *cpu);
+/* A field of the shadow VMCS, which lies in guest memory. */
+void vmx_shadow_write(struct cpu *cpu, u64 *field, u64 value);
 int vmx_vmread(struct cpu *cpu, const struct insn *insn);
 int vmx_vmwrite(struct cpu *cpu, const struct insn *insn);
 

@@ -10,17 +10,19 @@
 #define ENCODINGS 0x8000
 
 /*
- * Fields that no lasting check looks at (struct vmx's `checked`): guest state but for the VMCS link
- * pointer, which the shadow VMCS is found by, exit information,
- * what is injected, the TPR threshold, masks and shadows, offsets, host RSP.
+ * Fields on which nothing rests that an entry does not look at anew while `checked` of struct vmx
+ * holds: guest state but for the VMCS link pointer, by which the shadow VMCS was found; exit
+ * information; and of the controls and the host's state, in the order below, the TSC offset, the
+ * EOI-exit bitmaps, the exception bitmap and page-fault matches, what is injected and the TPR
+ * threshold, PLE's gap and window, masks, shadows and CR3 targets, host RSP.
  */
+#define BETWEEN(encoding, first, last) ((encoding) >= (first) && (encoding) <= (last))
 #define NEVER_CHECKED(encoding) \
-	((VMCS_TYPE(encoding) == VMCS_GUEST && (encoding) != 0x2800) || VMCS_TYPE(encoding) == VMCS_READ_ONLY || \
-		(encoding) == 0x2010 || ((encoding) >= 0x201c && (encoding) <= 0x2022) || \
-		((encoding) >= 0x4004 && (encoding) <= 0x4008) || \
-		((encoding) >= 0x4016 && (encoding) <= 0x401c) || (encoding) == 0x4020 || \
-		(encoding) == 0x4022 || ((encoding) >= 0x6000 && (encoding) <= 0x600e) || \
-		(encoding) == 0x6c14)
+	((VMCS_TYPE(encoding) == VMCS_GUEST && (encoding) != 0x2800) || \
+		VMCS_TYPE(encoding) == VMCS_READ_ONLY || (encoding) == 0x2010 || \
+		BETWEEN(encoding, 0x201c, 0x2022) || BETWEEN(encoding, 0x4004, 0x4008) || \
+		BETWEEN(encoding, 0x4016, 0x401c) || BETWEEN(encoding, 0x4020, 0x4022) || \
+		BETWEEN(encoding, 0x6000, 0x600e) || (encoding) == 0x6c14)
 
 /* Where a field lies in struct vmcs, by its encoding; 0: there is no such field. */
 static const u16 field_offset[ENCODINGS] = {
@@ -144,6 +146,14 @@ static struct vmcs *reached(struct cpu *cpu)
 	return vmx->current_pa == VMCS_NONE ? NULL : &vmx->vmcs;
 }
 
+void vmx_shadow_write(struct cpu *cpu, u64 *field, u64 value)
+{
+	struct vmx *vmx = vmx_of(cpu);
+
+	__atomic_store_n(field, value, __ATOMIC_RELAXED);
+	vmx_page_written(cpu, vmx->shadow_offset, sizeof(*vmx->shadow));
+}
+
 int vmx_vmread(struct cpu *cpu, const struct insn *insn)
 {
 	unsigned size = cpu_long64(cpu) ? 8 : 4;
@@ -177,11 +187,13 @@ int vmx_vmwrite(struct cpu *cpu, const struct insn *insn)
 	place = field(vmcs, encoding);
 	if (!place)
 		return vmx_fail(cpu, VMX_ERROR_FIELD);
-	value = field_merge(*place, value, encoding);
-	if (cpu->in_guest)
-		vmx_page_written(cpu, vmx_of(cpu)->shadow_offset, sizeof(*vmcs));
-	else if (value != *place && !NEVER_CHECKED(encoding & ~1ull))
-		vmx_of(cpu)->checked = false;
-	__atomic_store_n(place, value, __ATOMIC_RELAXED);
+	value = field_merge(__atomic_load_n(place, __ATOMIC_RELAXED), value, encoding);
+	if (cpu->in_guest) {
+		vmx_shadow_write(cpu, place, value);
+	} else {
+		if (value != *place && !NEVER_CHECKED(encoding & ~1ull))
+			vmx_of(cpu)->checked = false;
+		*place = value;
+	}
 	return vmx_succeed(cpu);
 }

@@ -14,6 +14,7 @@ CODE(read_memory, WITH_FLAGS("vmread %rcx, memory_operand"));
 CODE(read_nowhere, "vmread %rcx, (%rdi)");
 CODE(write_register, WITH_FLAGS("vmwrite %rax, %rcx"));
 CODE(write_memory, WITH_FLAGS("vmwrite memory_operand, %rcx"));
+CODE(call_twice, "call *%rdi; mov %rax, %rbx; vmread %rcx, %rdx; call *%rdi");
 CODE(plain_read, "vmread %rcx, %rax");
 CODE(plain_write, "vmwrite %rax, %rcx");
 
@@ -188,6 +189,23 @@ static void failures(void)
 	check_equal(vmx_run_at(plain_read_end), VMX_EXIT_VMCALL, "VMCALL under shadowing");
 }
 
+/* A region is memory like other memory: code in it that a guest's own VMREAD changes is new code. */
+static void code_in_the_shadow(void)
+{
+	u8 *code = shadow + offsetof(struct vmcs, instruction_error) - 2;
+
+	fresh();
+	/* MOV of the error number to RAX; RET */
+	memcpy(code, "\x48\xb8", 2);
+	*(u64 *)(code + 2) = 0x77;
+	code[10] = 0xc3;
+	vmx_regs.rcx = 0x1000;
+	vmx_regs.rdi = (u64)code;
+	vmx_check_plain(call_twice_end, vmx_run_at(call_twice), "code in the shadow VMCS");
+	check_equal(vmx_regs.rbx, 0x77, "its first run");
+	check_equal(vmx_regs.rax, VMX_ERROR_FIELD, "and after VMREAD has failed");
+}
+
 /* 27.3.1.5: the link pointer must lead to a shadow VMCS just if shadowing is on. */
 static void link_pointer(void)
 {
@@ -219,5 +237,6 @@ void guest_main(void)
 	accesses();
 	bitmaps();
 	failures();
+	code_in_the_shadow();
 	link_pointer();
 }
