@@ -5,12 +5,10 @@
  * with clean bits. Beyond what the sanitizers see, an exit must bring the host back exactly, and
  * nothing of the guest's world may stay on.
  */
-#include <sanitizer/lsan_interface.h>
-#include <stdlib.h>
 #include <string.h>
 
-#include "cpu_rig.h"
 #include "virt/svm.h"
+#include "virt_rig.h"
 
 #define VMCB 0x40000
 #define IOPM 0x41000
@@ -18,79 +16,14 @@
 #define NESTED 0x46000 /* PML4, PDPT, PD */
 #define HOST_FLAGS (RFLAGS_RESERVED1 | RFLAGS_IF)
 
-struct input {
-	const u8 *at, *end;
-};
-
-static u64 take(struct input *input, unsigned size)
-{
-	u64 value = 0;
-
-	for (unsigned i = 0; i < size && input->at < input->end; i++)
-		value |= (u64)*input->at++ << 8 * i;
-	return value;
-}
-
-/* One form of each instruction that C executes and a guest without memory operands can name. */
+/* One form of each instruction that is AMD's own. */
 static const struct insn insns[] = {
-	{ .op = OP_MOV_FROM_CR, .reg = 0, .rm = RBX }, { .op = OP_MOV_FROM_CR, .reg = 8, .rm = RBX },
-	{ .op = OP_MOV_TO_CR, .reg = 0, .rm = RBX }, { .op = OP_MOV_TO_CR, .reg = 2, .rm = RBX },
-	{ .op = OP_MOV_TO_CR, .reg = 3, .rm = RBX }, { .op = OP_MOV_TO_CR, .reg = 4, .rm = RBX },
-	{ .op = OP_MOV_TO_CR, .reg = 8, .rm = RBX }, { .op = OP_CLTS },
-	{ .op = OP_LMSW, .rm = RBX, .opsize = 2 }, { .op = OP_SMSW, .rm = RBX, .opsize = 4 },
-	{ .op = OP_MOV_FROM_DR, .reg = 7, .rm = RBX }, { .op = OP_MOV_TO_DR, .reg = 7, .rm = RBX },
-	{ .op = OP_MOV_TO_DR, .reg = 6, .rm = RBX }, { .op = OP_SLDT, .rm = RBX, .opsize = 4 },
-	{ .op = OP_STR, .rm = RBX, .opsize = 4 }, { .op = OP_LLDT, .rm = RBX, .opsize = 2 },
-	{ .op = OP_LTR, .rm = RBX, .opsize = 2 }, { .op = OP_RDTSC }, { .op = OP_RDTSCP },
-	{ .op = OP_RDPMC }, { .op = OP_PUSHF, .opsize = 8 }, { .op = OP_POPF, .opsize = 8 },
-	{ .op = OP_CPUID }, { .op = OP_RSM }, { .op = OP_IRET, .opsize = 8 },
-	{ .op = OP_INT, .imm = 0x40 }, { .op = OP_INT3 }, { .op = OP_INT1 }, { .op = OP_INVD },
-	{ .op = OP_WBINVD }, { .op = OP_PAUSE }, { .op = OP_HLT },
-	{ .op = OP_INVLPG, .is_mem = true, .base = RBX, .index = INSN_NO_REG, .scale = 1, .seg = DS },
-	{ .op = OP_INVLPGA }, { .op = OP_IN, .opcode = 0xec, .opsize = 1 },
-	{ .op = OP_OUT, .opcode = 0xee, .opsize = 4 }, { .op = OP_RDMSR }, { .op = OP_WRMSR },
-	{ .op = OP_XSETBV }, { .op = OP_VMRUN }, { .op = OP_VMLOAD }, { .op = OP_VMSAVE },
-	{ .op = OP_VMMCALL }, { .op = OP_STGI }, { .op = OP_CLGI }, { .op = OP_SKINIT },
-	{ .op = OP_STI }, { .op = OP_CLI }, { .op = OP_UD }, { .op = OP_NM }, { .op = OP_GP },
-	{ .op = OP_SYSCALL }, { .op = OP_SYSRET, .opsize = 8 }, { .op = OP_MONITOR }, { .op = OP_MWAIT },
+	{ .op = OP_RSM }, { .op = OP_INVLPGA }, { .op = OP_VMRUN }, { .op = OP_VMLOAD },
+	{ .op = OP_VMSAVE }, { .op = OP_VMMCALL }, { .op = OP_STGI }, { .op = OP_CLGI },
+	{ .op = OP_SKINIT },
 };
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
-
-/* ---- an interrupt controller that has one vector and a TPR that nobody reads ---- */
-
-static int acknowledge(void *opaque)
-{
-	cpu_pin_set(((struct rig *)opaque)->cpu, CPU_PIN_INTR, false);
-	return 0x30;
-}
-
-static u64 read_cr8(void *opaque)
-{
-	return 0;
-}
-
-static void write_cr8(void *opaque, u64 value)
-{
-}
-
-static int read_msr(void *opaque, u32 msr, u64 *value)
-{
-	*value = 0;
-	return 0;
-}
-
-static int write_msr(void *opaque, u32 msr, u64 value)
-{
-	return 0;
-}
-
-static void init(void *opaque)
-{
-}
-
-static const struct intc_ops intc = { .acknowledge = acknowledge, .read_cr8 = read_cr8,
-	.write_cr8 = write_cr8, .read_msr = read_msr, .write_msr = write_msr, .init = init };
 
 static void build_vmcb(struct rig *rig)
 {
@@ -129,38 +62,12 @@ static void build_vmcb(struct rig *rig)
 		rig_put(rig, NESTED + 0x2000 + 8 * i, i * 2 * MIB | 0x87, 8);
 }
 
-/* Made once: asking the real CPU for its CPUID takes milliseconds on a virtual host. */
-static struct rig *build(void)
-{
-	struct rig *rig;
-
-	if (rig_setup((void **)&rig))
-		abort();
-	cpuid_table_free(rig->cpu->cpuid);
-	if (cpuid_table_new(&rig->cpu->cpuid, NESTED_AMD, NULL, 1) || svm_new(rig->cpu))
-		abort();
-	rig->cpu->phys_bits = cpuid_phys_bits(rig->cpu->cpuid);
-	rig->cpu->intc_ops = &intc;
-	return rig;
-}
-
 static void power_on(struct rig *rig)
 {
-	struct cpu *cpu = rig->cpu;
-
-	memset(rig->machine.ram.host, 0, rig->machine.ram.size);
-	cpu->pins = 0;
-	cpu_reset(cpu);
-	rig_long(rig);
-	cpu->efer |= EFER_SVME;
-	cpu_set_rflags(cpu, HOST_FLAGS);
+	virt_rig_power_on(rig);
+	rig->cpu->efer |= EFER_SVME;
+	cpu_set_rflags(rig->cpu, HOST_FLAGS);
 	build_vmcb(rig);
-}
-
-static void require(bool good)
-{
-	if (!good)
-		abort();
 }
 
 /* What was the host's when VMRUN began. */
@@ -211,11 +118,10 @@ static void check_guest(const struct cpu *cpu)
 static void enter(struct rig *rig, struct host *host)
 {
 	struct cpu *cpu = rig->cpu;
-	struct insn vmrun = { .op = OP_VMRUN, .len = 3, .addrsize = 8 };
 
 	cpu->gpr[RAX] = VMCB;
 	note_host(cpu, host);
-	require(rig_exec(rig, vmrun) == OUTCOME_JUMP);
+	require(virt_rig_run(rig, (struct insn){ .op = OP_VMRUN }) == OUTCOME_JUMP);
 	if (!cpu->in_guest) {
 		require(svm_of(cpu)->failure.text && svm_of(cpu)->failure.section);
 		check_host(cpu, host);
@@ -224,78 +130,58 @@ static void enter(struct rig *rig, struct host *host)
 	}
 }
 
-static void run_insn(struct rig *rig, struct input *input)
-{
-	struct insn insn = insns[take(input, 1) % ARRAY_SIZE(insns)];
-
-	insn.len = 3;
-	insn.addrsize = 8;
-	insn.code_size = 8;
-	if (!insn.opsize)
-		insn.opsize = 4;
-	rig_exec(rig, insn);
-}
-
 /* One thing the guest, the world around it or the hypervisor does. */
-static void step(struct rig *rig, struct input *input)
+static void step(struct rig *rig, struct fuzz_input *input)
 {
-	struct cpu *cpu = rig->cpu;
-	u64 at, pin;
+	u64 at;
 
-	switch (take(input, 1) & 7) {
+	switch (fuzz_take(input, 1) & 7) {
 	case 0:
-		at = VMCB + take(input, 2) % 0x6f8;
-		rig_put(rig, at, take(input, 8), 8);
+		at = VMCB + fuzz_take(input, 2) % 0x6f8;
+		rig_put(rig, at, fuzz_take(input, 8), 8);
 		break;
 	case 1:
-		at = VMCB + take(input, 2) % 0x6ff;
-		rig_put(rig, at, take(input, 1), 1);
+		at = VMCB + fuzz_take(input, 2) % 0x6ff;
+		rig_put(rig, at, fuzz_take(input, 1), 1);
 		break;
 	case 2:
-		at = take(input, 3) % (MIB - 8);
-		rig_put(rig, at, take(input, 8), 8);
+		virt_rig_set_memory(rig, input);
 		break;
 	case 3:
-		at = take(input, 1) & 15;
-		cpu->gpr[at] = take(input, 8);
+		virt_rig_set_register(rig, input);
 		break;
 	case 4:
-		pin = take(input, 1) & 3;
-		cpu_pin_set(cpu, pin, true);
+		virt_rig_set_pin(rig, input);
 		break;
 	case 5:
 		rig_boundary(rig);
 		break;
 	default:
-		run_insn(rig, input);
+		virt_rig_run(rig, *virt_rig_choose(input, insns, ARRAY_SIZE(insns)));
 		break;
 	}
 }
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-	struct input input = { data, data + size };
+	struct fuzz_input input = { data, size };
 	static struct rig *rig;
 	struct host host;
 	struct cpu *cpu;
 
-	if (!rig) {
-		/* the leak checker does not look into a vCPU's mapping */
-		__lsan_disable();
-		rig = build();
-		__lsan_enable();
-	}
+	if (!rig)
+		rig = virt_rig_new(NESTED_AMD, svm_new);
 	power_on(rig);
 	cpu = rig->cpu;
-	while (input.at < input.end) {
+	while (input.left) {
 		/* the hypervisor prepares, with the host's registers out of reach */
-		for (unsigned n = take(&input, 1) & 15; n; n--) {
-			u64 at = VMCB + take(&input, 2) % 0x6f8;
+		for (unsigned n = fuzz_take(&input, 1) & 15; n; n--) {
+			u64 at = VMCB + fuzz_take(&input, 2) % 0x6f8;
 
-			rig_put(rig, at, take(&input, 4), 1 + (at & 3));
+			rig_put(rig, at, fuzz_take(&input, 4), 1 + (at & 3));
 		}
 		enter(rig, &host);
-		while (cpu->in_guest && input.at < input.end)
+		while (cpu->in_guest && input.left)
 			step(rig, &input);
 		if (!cpu->in_guest && cpu->rip != host.rip)
 			break; /* INIT or a reset took the host as well */

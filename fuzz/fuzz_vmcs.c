@@ -6,15 +6,13 @@
  * or runs a guest that the checks allow; an exit brings the host back as its area says, leaves
  * nothing of the guest's world on, and saves a state that may be entered again.
  */
-#include <sanitizer/lsan_interface.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "base/loop.h"
-#include "cpu_rig.h"
 #include "virt/vmx.h"
 #include "virt/vmx_caps.h"
+#include "virt_rig.h"
 
 #define POINTER 0x3f000 /* where the operand of VMXON and VMPTRLD is */
 #define VMXON 0x40000
@@ -33,101 +31,17 @@
 #define APIC_ACCESS 0x52000
 #define NAMED_END 0x53000
 
-struct input {
-	const u8 *at, *end;
-};
-
-static u64 take(struct input *input, unsigned size)
-{
-	u64 value = 0;
-
-	for (unsigned i = 0; i < size && input->at < input->end; i++)
-		value |= (u64)*input->at++ << 8 * i;
-	return value;
-}
-
-static void require(bool good)
-{
-	if (!good)
-		abort();
-}
-
-#define MEMORY .is_mem = true, .base = RBX, .index = INSN_NO_REG, .scale = 1, .seg = DS
-
-/* One form of each instruction that C executes and that a guest may exit by. */
+/* One form of each instruction that is Intel's own. */
 static const struct insn insns[] = {
-	{ .op = OP_MOV_FROM_CR, .reg = 0, .rm = RBX }, { .op = OP_MOV_FROM_CR, .reg = 3, .rm = RBX },
-	{ .op = OP_MOV_FROM_CR, .reg = 8, .rm = RBX }, { .op = OP_MOV_TO_CR, .reg = 0, .rm = RBX },
-	{ .op = OP_MOV_TO_CR, .reg = 3, .rm = RBX }, { .op = OP_MOV_TO_CR, .reg = 4, .rm = RBX },
-	{ .op = OP_MOV_TO_CR, .reg = 8, .rm = RBX }, { .op = OP_CLTS },
-	{ .op = OP_LMSW, .rm = RBX, .opsize = 2 }, { .op = OP_SMSW, .rm = RBX, .opsize = 4 },
-	{ .op = OP_MOV_FROM_DR, .reg = 7, .rm = RBX }, { .op = OP_MOV_TO_DR, .reg = 7, .rm = RBX },
-	{ .op = OP_MOV_TO_DR, .reg = 6, .rm = RBX }, { .op = OP_SLDT, .rm = RBX, .opsize = 4 },
-	{ .op = OP_STR, .rm = RBX, .opsize = 4 }, { .op = OP_LLDT, .rm = RBX, .opsize = 2 },
-	{ .op = OP_LTR, .rm = RBX, .opsize = 2 }, { .op = OP_SGDT, MEMORY }, { .op = OP_LIDT, MEMORY },
-	{ .op = OP_RDTSC }, { .op = OP_RDTSCP }, { .op = OP_RDPMC }, { .op = OP_CPUID },
-	{ .op = OP_PUSHF, .opsize = 8 }, { .op = OP_POPF, .opsize = 8 }, { .op = OP_IRET, .opsize = 8 },
-	{ .op = OP_INT, .imm = 0x40 }, { .op = OP_INT3 }, { .op = OP_INT1 }, { .op = OP_INVD },
-	{ .op = OP_WBINVD }, { .op = OP_PAUSE }, { .op = OP_HLT }, { .op = OP_INVLPG, MEMORY },
-	{ .op = OP_INVPCID, .reg = RCX, MEMORY }, { .op = OP_IN, .opcode = 0xec, .opsize = 1 },
-	{ .op = OP_OUT, .opcode = 0xee, .opsize = 4 }, { .op = OP_RDMSR }, { .op = OP_WRMSR },
-	{ .op = OP_RDRAND, .rm = RBX }, { .op = OP_XSETBV }, { .op = OP_VMCALL }, { .op = OP_VMFUNC }, { .op = OP_VMXOFF },
+	{ .op = OP_VMCALL }, { .op = OP_VMFUNC }, { .op = OP_VMXOFF },
 	{ .op = OP_VMREAD, .reg = RCX, .rm = RBX }, { .op = OP_VMWRITE, .reg = RCX, .rm = RBX },
 	{ .op = OP_VMREAD, .reg = RCX, MEMORY }, { .op = OP_VMWRITE, .reg = RCX, MEMORY },
 	{ .op = OP_VMPTRLD, MEMORY }, { .op = OP_VMPTRST, MEMORY }, { .op = OP_VMCLEAR, MEMORY },
 	{ .op = OP_VMXON, MEMORY }, { .op = OP_VMLAUNCH }, { .op = OP_VMRESUME },
 	{ .op = OP_INVEPT, .reg = RCX, MEMORY }, { .op = OP_INVVPID, .reg = RCX, MEMORY },
-	{ .op = OP_STI }, { .op = OP_CLI }, { .op = OP_UD }, { .op = OP_NM }, { .op = OP_GP },
-	{ .op = OP_SYSCALL }, { .op = OP_SYSRET, .opsize = 8 }, { .op = OP_MONITOR }, { .op = OP_MWAIT },
-	{ .op = OP_MOV_TO_SEG, .reg = SS, .rm = RBX, .opsize = 2 },
 };
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size);
-
-/* ---- an interrupt controller that has one vector and a TPR that nobody reads ---- */
-
-static int acknowledge(void *opaque)
-{
-	cpu_pin_set(((struct rig *)opaque)->cpu, CPU_PIN_INTR, false);
-	return 0x30;
-}
-
-static int pending_vector(void *opaque)
-{
-	return 0x30;
-}
-
-static void eoi(void *opaque)
-{
-}
-
-static u64 read_cr8(void *opaque)
-{
-	return 0;
-}
-
-static void write_cr8(void *opaque, u64 value)
-{
-}
-
-static int read_msr(void *opaque, u32 msr, u64 *value)
-{
-	*value = 0;
-	return 0;
-}
-
-static int write_msr(void *opaque, u32 msr, u64 value)
-{
-	return 0;
-}
-
-static void init(void *opaque)
-{
-}
-
-static const struct intc_ops intc = { .acknowledge = acknowledge, .pending_vector = pending_vector,
-	.eoi = eoi, .read_cr8 = read_cr8, .write_cr8 = write_cr8, .read_msr = read_msr,
-	.write_msr = write_msr, .init = init };
 
 /* ---- the hypervisor ---- */
 
@@ -141,28 +55,18 @@ enum field {
 #include "x86/vmcs.def"
 };
 
-static int run(struct rig *rig, struct insn insn)
-{
-	insn.len = 3;
-	insn.addrsize = 8;
-	insn.code_size = 8;
-	if (!insn.opsize)
-		insn.opsize = 4;
-	return rig_exec(rig, insn);
-}
-
 static void run_on(struct rig *rig, unsigned op, u64 pa)
 {
 	rig_put(rig, POINTER, pa, 8);
 	rig->cpu->gpr[RBX] = POINTER;
-	run(rig, (struct insn){ .op = op, MEMORY });
+	virt_rig_run(rig, (struct insn){ .op = op, MEMORY });
 }
 
 static void vmwrite(struct rig *rig, u64 encoding, u64 value)
 {
 	rig->cpu->gpr[RCX] = encoding;
 	rig->cpu->gpr[RBX] = value;
-	run(rig, (struct insn){ .op = OP_VMWRITE, .reg = RCX, .rm = RBX });
+	virt_rig_run(rig, (struct insn){ .op = OP_VMWRITE, .reg = RCX, .rm = RBX });
 }
 
 static void write_controls(struct rig *rig)
@@ -249,33 +153,11 @@ static void put_memory(struct rig *rig)
 	rig_put(rig, EPTP_LIST, EPTP, 8);
 }
 
-/* Made once: asking the real CPU for its CPUID takes milliseconds on a virtual host. */
-static struct rig *build(void)
-{
-	struct rig *rig;
-
-	if (rig_setup((void **)&rig))
-		abort();
-	cpuid_table_free(rig->cpu->cpuid);
-	/* for the preemption timer's wake-ups, which nobody runs */
-	rig->machine.loop = loop_new(NULL, NULL, NULL);
-	if (cpuid_table_new(&rig->cpu->cpuid, NESTED_INTEL, NULL, 1) || vmx_new(rig->cpu) ||
-	    !rig->machine.loop)
-		abort();
-	rig->cpu->phys_bits = cpuid_phys_bits(rig->cpu->cpuid);
-	rig->cpu->intc_ops = &intc;
-	return rig;
-}
-
 static void power_on(struct rig *rig)
 {
 	struct cpu *cpu = rig->cpu;
 
-	memset(rig->machine.ram.host, 0, rig->machine.ram.size);
-	cpu->pins = 0;
-	cpu->stats = (struct cpu_stats){ 0 };
-	cpu_reset(cpu);
-	rig_long(rig);
+	virt_rig_power_on(rig);
 	cpu->cr4 |= CR4_VMXE;
 	cpu_set_rflags(cpu, RFLAGS_RESERVED1);
 	require(!cpu_write_msr(cpu, MSR_FEATURE_CONTROL, FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX));
@@ -358,7 +240,7 @@ static void check_saved(struct cpu *cpu)
 /* ---- what happens ---- */
 
 /* Controls of all sorts that are offered. */
-static void choose_controls(struct rig *rig, struct input *input)
+static void choose_controls(struct rig *rig, struct fuzz_input *input)
 {
 	static const struct {
 		u64 field, zero, one;
@@ -369,13 +251,13 @@ static void choose_controls(struct rig *rig, struct input *input)
 		{ F_exit_controls, VMX_EXIT_ALLOWED0 | EXIT_HOST_64, VMX_EXIT_ALLOWED1 },
 		{ F_entry_controls, VMX_ENTRY_ALLOWED0, VMX_ENTRY_ALLOWED1 },
 	};
-	unsigned which = take(input, 1) % ARRAY_SIZE(set);
+	unsigned which = fuzz_take(input, 1) % ARRAY_SIZE(set);
 
-	vmwrite(rig, set[which].field, set[which].zero | (take(input, 4) & set[which].one));
+	vmwrite(rig, set[which].field, set[which].zero | (fuzz_take(input, 4) & set[which].one));
 }
 
 /* One of the combinations of APIC virtualization that hypervisors use. */
-static void choose_apic(struct rig *rig, struct input *input)
+static void choose_apic(struct rig *rig, struct fuzz_input *input)
 {
 	static const u64 secondary[] = {
 		0, SEC_APIC_ACCESSES, SEC_APIC_ACCESSES | SEC_APIC_REGISTERS,
@@ -383,8 +265,8 @@ static void choose_apic(struct rig *rig, struct input *input)
 		SEC_X2APIC | SEC_APIC_REGISTERS | SEC_VIRTUAL_INTERRUPTS,
 	};
 
-	u64 chosen = secondary[take(input, 1) % ARRAY_SIZE(secondary)];
-	bool posted = (chosen & SEC_VIRTUAL_INTERRUPTS) && (take(input, 1) & 1);
+	u64 chosen = secondary[fuzz_take(input, 1) % ARRAY_SIZE(secondary)];
+	bool posted = (chosen & SEC_VIRTUAL_INTERRUPTS) && (fuzz_take(input, 1) & 1);
 
 	vmwrite(rig, F_pin_controls, VMX_PIN_ALLOWED0 | PIN_EXTERNAL_INTERRUPT |
 		(posted ? PIN_POSTED_INTERRUPTS : 0));
@@ -393,64 +275,64 @@ static void choose_apic(struct rig *rig, struct input *input)
 	vmwrite(rig, F_secondary_controls, SEC_EPT | chosen);
 	vmwrite(rig, F_exit_controls, VMX_EXIT_ALLOWED0 | EXIT_HOST_64 | EXIT_ACKNOWLEDGE |
 		EXIT_SAVE_EFER | EXIT_SAVE_DEBUG);
-	vmwrite(rig, F_posted_interrupt_vector, 0x30);
-	vmwrite(rig, F_guest_interrupt_status, take(input, 2));
+	vmwrite(rig, F_posted_interrupt_vector, VIRT_RIG_VECTOR);
+	vmwrite(rig, F_guest_interrupt_status, fuzz_take(input, 2));
 	vmwrite(rig, F_guest_rflags, RFLAGS_RESERVED1 | RFLAGS_IF);
 }
 
 /* INVEPT or INVVPID of any type, with operands that may be. */
-static void invalidate(struct rig *rig, struct input *input)
+static void invalidate(struct rig *rig, struct fuzz_input *input)
 {
-	u64 how = take(input, 1);
+	u64 how = fuzz_take(input, 1);
 
-	rig_put(rig, POINTER + 8, how & 8 ? take(input, 8) : 0, 8);
+	rig_put(rig, POINTER + 8, how & 8 ? fuzz_take(input, 8) : 0, 8);
 	rig->cpu->gpr[RCX] = how >> 4;
 	run_on(rig, how & 1 ? OP_INVEPT : OP_INVVPID, how & 1 ? EPTP : how >> 1 & 3);
 }
 
 /* A field becomes something: near what it was, or anything. */
-static void mutate(struct rig *rig, struct input *input)
+static void mutate(struct rig *rig, struct fuzz_input *input)
 {
-	u64 encoding = encodings[take(input, 1) % ARRAY_SIZE(encodings)], old;
-	unsigned how = take(input, 1);
+	u64 encoding = encodings[fuzz_take(input, 1) % ARRAY_SIZE(encodings)], old;
+	unsigned how = fuzz_take(input, 1);
 
 	rig->cpu->gpr[RCX] = encoding;
-	run(rig, (struct insn){ .op = OP_VMREAD, .reg = RCX, .rm = RBX });
+	virt_rig_run(rig, (struct insn){ .op = OP_VMREAD, .reg = RCX, .rm = RBX });
 	old = rig->cpu->gpr[RBX];
 	switch (how & 3) {
 	case 0:
 		vmwrite(rig, encoding, old ^ BIT(how >> 2));
 		break;
 	case 1:
-		vmwrite(rig, encoding, take(input, 2));
+		vmwrite(rig, encoding, fuzz_take(input, 2));
 		break;
 	case 2:
-		vmwrite(rig, encoding, POINTER + ((take(input, 1) << 12) & (NAMED_END - POINTER)));
+		vmwrite(rig, encoding, POINTER + ((fuzz_take(input, 1) << 12) & (NAMED_END - POINTER)));
 		break;
 	default:
-		vmwrite(rig, encoding, take(input, 8));
+		vmwrite(rig, encoding, fuzz_take(input, 8));
 		break;
 	}
 }
 
 /* The hypervisor's turn; its registers are its own, its VMX instructions any. */
-static void prepare(struct rig *rig, struct input *input)
+static void prepare(struct rig *rig, struct fuzz_input *input)
 {
-	for (unsigned n = take(input, 1) & 15; n; n--) {
+	for (unsigned n = fuzz_take(input, 1) & 15; n; n--) {
 		u64 at;
 
-		switch (take(input, 1) & 15) {
+		switch (fuzz_take(input, 1) & 15) {
 		case 0: /* the region, as memory: counts once it is loaded */
-			at = REGION + 8 + take(input, 2) % (REGIONS * PAGE_SIZE - 16);
-			rig_put(rig, at, take(input, 8), 8);
+			at = REGION + 8 + fuzz_take(input, 2) % (REGIONS * PAGE_SIZE - 16);
+			rig_put(rig, at, fuzz_take(input, 8), 8);
 			break;
 		case 1: /* a page that a field names */
-			at = SHADOW + take(input, 2) % (NAMED_END - SHADOW - 8);
-			rig_put(rig, at, take(input, 8), 8);
+			at = SHADOW + fuzz_take(input, 2) % (NAMED_END - SHADOW - 8);
+			rig_put(rig, at, fuzz_take(input, 8), 8);
 			break;
 		case 2:
-			run_on(rig, take(input, 1) & 1 ? OP_VMPTRLD : OP_VMCLEAR,
-				REGION + (take(input, 1) % (REGIONS + 1)) * PAGE_SIZE);
+			run_on(rig, fuzz_take(input, 1) & 1 ? OP_VMPTRLD : OP_VMCLEAR,
+				REGION + (fuzz_take(input, 1) % (REGIONS + 1)) * PAGE_SIZE);
 			break;
 		case 3:
 			write_controls(rig);
@@ -467,7 +349,7 @@ static void prepare(struct rig *rig, struct input *input)
 			invalidate(rig, input);
 			break;
 		case 7: /* an event, with an error code where it has one */
-			at = INTR_INFO_VALID | (take(input, 2) & 0x71f);
+			at = INTR_INFO_VALID | (fuzz_take(input, 2) & 0x71f);
 			vmwrite(rig, F_entry_interruption_info,
 				INTR_INFO_TYPE(at) == INTR_HARDWARE_EXCEPTION &&
 				(at & 0x1f) >= VEC_TS && (at & 0x1f) <= VEC_PF ?
@@ -488,7 +370,7 @@ static void enter(struct rig *rig)
 	unsigned op = vmx->vmcs.launched ? OP_VMRESUME : OP_VMLAUNCH;
 
 	vmx->failure.text = NULL;
-	if (run(rig, (struct insn){ .op = op }) == OUTCOME_NEXT) {
+	if (virt_rig_run(rig, (struct insn){ .op = op }) == OUTCOME_NEXT) {
 		/* VMfail: the host goes on */
 		require(cpu->rip == rip + 3 && cpu->cr3 == cr3);
 		require(cpu_rflags(cpu) & (RFLAGS_CF | RFLAGS_ZF));
@@ -516,48 +398,46 @@ static void access_memory(struct cpu *cpu, u64 linear, unsigned how)
 }
 
 /* One thing the guest or the world around it does. */
-static void step(struct rig *rig, struct input *input)
+static void step(struct rig *rig, struct fuzz_input *input)
 {
 	static const u32 known[] = { 0x808, 0x80b, 0x83f, 0x830, MSR_EFER, MSR_PAT, POINTER, EPT,
 		VIRTUAL_APIC, F_guest_rip, F_cpu_controls };
 	struct cpu *cpu = rig->cpu;
-	u64 at, pin;
+	const struct insn *insn;
+	u64 at, how;
 
-	switch (take(input, 1) & 15) {
+	switch (fuzz_take(input, 1) & 15) {
 	case 0:
-		at = SHADOW + take(input, 2) % (NAMED_END - SHADOW - 8);
-		rig_put(rig, at, take(input, 8), 8);
+		at = SHADOW + fuzz_take(input, 2) % (NAMED_END - SHADOW - 8);
+		rig_put(rig, at, fuzz_take(input, 8), 8);
 		break;
 	case 1:
-		at = take(input, 3) % (MIB - 8);
-		rig_put(rig, at, take(input, 8), 8);
+		virt_rig_set_memory(rig, input);
 		break;
 	case 2:
-		at = take(input, 1) & 15;
-		cpu->gpr[at] = take(input, 8);
+		virt_rig_set_register(rig, input);
 		break;
 	case 3:
-		pin = take(input, 1) & 3;
-		cpu_pin_set(cpu, pin, true);
+		virt_rig_set_pin(rig, input);
 		break;
 	case 4:
 		rig_boundary(rig);
 		break;
 	case 5:
-		at = take(input, 1);
+		at = fuzz_take(input, 1);
 		cpu->gpr[at & 1 ? RCX : RBX] = known[at % ARRAY_SIZE(known)];
 		break;
 	case 6:
 	case 7:
-		at = APIC_ACCESS + (take(input, 1) << 4);
-		pin = take(input, 1);
+		at = APIC_ACCESS + (fuzz_take(input, 1) << 4);
+		how = fuzz_take(input, 1);
 		if (cpu->activity == CPU_RUNNING)
-			access_memory(cpu, at, pin);
+			access_memory(cpu, at, how);
 		break;
 	default:
-		at = take(input, 1) % ARRAY_SIZE(insns);
+		insn = virt_rig_choose(input, insns, ARRAY_SIZE(insns));
 		if (cpu->activity == CPU_RUNNING)
-			run(rig, insns[at]);
+			virt_rig_run(rig, *insn);
 		break;
 	}
 }
@@ -571,26 +451,26 @@ static bool host_lives(const struct cpu *cpu)
 
 int LLVMFuzzerTestOneInput(const u8 *data, size_t size)
 {
-	struct input input = { data, data + size };
+	struct fuzz_input input = { data, size };
 	static struct rig *rig;
 	struct cpu *cpu;
 
 	if (!rig) {
-		/* the leak checker does not look into a vCPU's mapping */
-		__lsan_disable();
-		rig = build();
-		__lsan_enable();
+		rig = virt_rig_new(NESTED_INTEL, vmx_new);
+		/* for the preemption timer's wake-ups, which nobody runs */
+		rig->machine.loop = loop_new(NULL, NULL, NULL);
+		require(rig->machine.loop);
 	}
 	power_on(rig);
 	cpu = rig->cpu;
-	while (input.at < input.end && host_lives(cpu)) {
+	while (input.left && host_lives(cpu)) {
 		prepare(rig, &input);
 		if (!host_lives(cpu))
 			break;
 		enter(rig);
 		if (!cpu->in_guest)
 			continue;
-		while (cpu->in_guest && input.at < input.end)
+		while (cpu->in_guest && input.left)
 			step(rig, &input);
 		/* INIT, a reset or an abort took the host as well */
 		if (cpu->in_guest || !vmx_of(cpu)->on || cpu->activity != CPU_RUNNING)

@@ -2,17 +2,6 @@
 /* What the fuzzers of PCI and virtio share. */
 #include "pci_rig.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-
-void fuzz_require(bool holds, const char *what)
-{
-	if (holds)
-		return;
-	fprintf(stderr, "does not hold: %s\n", what);
-	abort();
-}
-
 /* Shared wires are switched, never driven twice the same way. */
 static void wire(void *opaque, unsigned pin, bool level)
 {
@@ -43,15 +32,6 @@ void fuzz_rig_start(struct fuzz_rig *rig)
 	rig->bus = pci_bus_new(&options);
 	fuzz_require(rig->bus, "there is a bus");
 	space_add_io(rig->ports, 0xcf8, 8, &pci_config_ops, rig->bus);
-}
-
-u64 fuzz_take(struct fuzz_input *input, unsigned size)
-{
-	u64 value = 0;
-
-	for (unsigned i = 0; i < size && input->left; i++, input->left--)
-		value |= (u64)*input->bytes++ << (i * 8);
-	return value;
 }
 
 void fuzz_config_write(struct fuzz_rig *rig, unsigned slot, unsigned offset, unsigned size,

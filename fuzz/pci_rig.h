@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
-/* A bus with guest RAM for fuzzers, and the reader of their input. */
+/* A bus with guest RAM for fuzzers. */
 #ifndef FUZZ_PCI_RIG_H
 #define FUZZ_PCI_RIG_H
 
 #include "dev/pci.h"
+#include "fuzz_input.h"
 
 #define RIG_RAM (1 * MIB)
 
@@ -14,19 +15,10 @@ struct fuzz_rig {
 	int wires[4];
 };
 
-/* The input; what is missing at its end is zero. */
-struct fuzz_input {
-	const u8 *bytes;
-	size_t left;
-};
-
 void fuzz_rig_start(struct fuzz_rig *rig);
-u64 fuzz_take(struct fuzz_input *input, unsigned size);
 void fuzz_config_write(struct fuzz_rig *rig, unsigned slot, unsigned offset, unsigned size,
 	u32 value);
 /* An access of 1, 2, 4 or 8 bytes by the input's choice. */
 void fuzz_access(struct space *space, u64 address, struct fuzz_input *input);
-/* Ends the fuzzer where `holds` is false. */
-void fuzz_require(bool holds, const char *what);
 
 #endif
