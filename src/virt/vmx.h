@@ -157,11 +157,13 @@ u32 vmx_store_msrs(struct cpu *cpu, u64 address, u32 count);
 
 /* vmx_intercept.c */
 bool vmx_intercept(struct cpu *cpu, const struct insn *insn, enum virt_event event, u64 a, u64 b);
-void vmx_nested_fault(struct cpu *cpu, const struct fault *fault);
 /* The VM-exit instruction-information field, SDM3 28.2.5. */
 u32 vmx_instruction_info(const struct insn *insn);
 /* Of the memory operand, as exit qualifications give it, SDM3 28.2.1; 0: it has none. */
 u64 vmx_displacement(const struct cpu *cpu, const struct insn *insn);
+
+/* vmx_fault.c */
+void vmx_nested_fault(struct cpu *cpu, const struct fault *fault);
 /* Page-modification logging; false: the log is full. */
 bool vmx_log_dirty(struct cpu *cpu, u64 gpa);
 

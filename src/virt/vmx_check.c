@@ -55,28 +55,25 @@ static bool check_reserved_controls(struct vmx *vmx, const struct vmcs *v)
 	return true;
 }
 
+/* A field that must be a page's address within the width. */
+#define FAIL_IF_NO_PAGE(what, name) \
+	do { \
+		FAIL_IF(v->name & ~PAGE_MASK, "27.2.1.1", "bits 11:0 of the " what " are not 0", \
+			SHOW(name)); \
+		FAIL_IF(vmx_beyond_width(cpu, v->name), "27.2.1.1", \
+			"the " what " is beyond the physical-address width", SHOW(name)); \
+	} while (0)
+
 static bool check_bitmaps(struct cpu *cpu, struct vmx *vmx, const struct vmcs *v)
 {
 	FAIL_IF(v->cr3_target_count > VMX_CR3_TARGETS, "27.2.1.1",
 		"the CR3-target count is greater than 4", SHOW(cr3_target_count));
 	if (v->cpu_controls & PROC_IO_BITMAPS) {
-		FAIL_IF(v->io_bitmap_a & ~PAGE_MASK, "27.2.1.1",
-			"bits 11:0 of the address of I/O bitmap A are not 0", SHOW(io_bitmap_a));
-		FAIL_IF(vmx_beyond_width(cpu, v->io_bitmap_a), "27.2.1.1",
-			"the address of I/O bitmap A is beyond the physical-address width",
-			SHOW(io_bitmap_a));
-		FAIL_IF(v->io_bitmap_b & ~PAGE_MASK, "27.2.1.1",
-			"bits 11:0 of the address of I/O bitmap B are not 0", SHOW(io_bitmap_b));
-		FAIL_IF(vmx_beyond_width(cpu, v->io_bitmap_b), "27.2.1.1",
-			"the address of I/O bitmap B is beyond the physical-address width",
-			SHOW(io_bitmap_b));
+		FAIL_IF_NO_PAGE("address of I/O bitmap A", io_bitmap_a);
+		FAIL_IF_NO_PAGE("address of I/O bitmap B", io_bitmap_b);
 	}
 	if (v->cpu_controls & PROC_MSR_BITMAPS) {
-		FAIL_IF(v->msr_bitmap & ~PAGE_MASK, "27.2.1.1",
-			"bits 11:0 of the MSR-bitmap address are not 0", SHOW(msr_bitmap));
-		FAIL_IF(vmx_beyond_width(cpu, v->msr_bitmap), "27.2.1.1",
-			"the MSR-bitmap address is beyond the physical-address width",
-			SHOW(msr_bitmap));
+		FAIL_IF_NO_PAGE("MSR-bitmap address", msr_bitmap);
 	}
 	return true;
 }
@@ -89,11 +86,7 @@ static bool check_tpr_shadow(struct cpu *cpu, struct vmx *vmx, const struct vmcs
 
 	if (!(v->cpu_controls & PROC_TPR_SHADOW))
 		return true;
-	FAIL_IF(v->virtual_apic_address & ~PAGE_MASK, "27.2.1.1",
-		"bits 11:0 of the virtual-APIC address are not 0", SHOW(virtual_apic_address));
-	FAIL_IF(vmx_beyond_width(cpu, v->virtual_apic_address), "27.2.1.1",
-		"the virtual-APIC address is beyond the physical-address width",
-		SHOW(virtual_apic_address));
+	FAIL_IF_NO_PAGE("virtual-APIC address", virtual_apic_address);
 	if (secondary & SEC_VIRTUAL_INTERRUPTS)
 		return true;
 	FAIL_IF(v->tpr_threshold & ~0xfull, "27.2.1.1",
@@ -124,11 +117,7 @@ static bool check_apic(struct cpu *cpu, struct vmx *vmx, const struct vmcs *v)
 	u64 secondary = vmx_secondary(v);
 
 	if (secondary & SEC_APIC_ACCESSES) {
-		FAIL_IF(v->apic_access_address & ~PAGE_MASK, "27.2.1.1",
-			"bits 11:0 of the APIC-access address are not 0", SHOW(apic_access_address));
-		FAIL_IF(vmx_beyond_width(cpu, v->apic_access_address), "27.2.1.1",
-			"the APIC-access address is beyond the physical-address width",
-			SHOW(apic_access_address));
+		FAIL_IF_NO_PAGE("APIC-access address", apic_access_address);
 	}
 	FAIL_IF(!tpr_shadow && (secondary & SEC_X2APIC), "27.2.1.1",
 		"\"virtualize x2APIC mode\" is 1 and \"use TPR shadow\" is 0",
@@ -202,10 +191,7 @@ static bool check_ept(struct cpu *cpu, struct vmx *vmx, const struct vmcs *v)
 	if (secondary & SEC_PML) {
 		FAIL_IF(!ept, "27.2.1.1", "\"enable PML\" is 1 and \"enable EPT\" is 0",
 			SHOW(secondary_controls));
-		FAIL_IF(v->pml_address & ~PAGE_MASK, "27.2.1.1",
-			"bits 11:0 of the PML address are not 0", SHOW(pml_address));
-		FAIL_IF(vmx_beyond_width(cpu, v->pml_address), "27.2.1.1",
-			"the PML address is beyond the physical-address width", SHOW(pml_address));
+		FAIL_IF_NO_PAGE("PML address", pml_address);
 	}
 	FAIL_IF((secondary & SEC_UNRESTRICTED) && !ept, "27.2.1.1",
 		"\"unrestricted guest\" is 1 and \"enable EPT\" is 0", SHOW(secondary_controls));
@@ -229,11 +215,7 @@ static bool check_vm_functions(struct cpu *cpu, struct vmx *vmx, const struct vm
 	FAIL_IF(!(secondary & SEC_EPT), "27.2.1.1",
 		"\"EPTP switching\" is 1 and \"enable EPT\" is 0", SHOW(vm_function_controls),
 		SHOW(secondary_controls));
-	FAIL_IF(v->eptp_list_address & ~PAGE_MASK, "27.2.1.1",
-		"bits 11:0 of the EPTP-list address are not 0", SHOW(eptp_list_address));
-	FAIL_IF(vmx_beyond_width(cpu, v->eptp_list_address), "27.2.1.1",
-		"the EPTP-list address is beyond the physical-address width",
-		SHOW(eptp_list_address));
+	FAIL_IF_NO_PAGE("EPTP-list address", eptp_list_address);
 	return true;
 }
 
@@ -242,24 +224,11 @@ static bool check_shadowing(struct cpu *cpu, struct vmx *vmx, const struct vmcs 
 	u64 secondary = vmx_secondary(v);
 
 	if (secondary & SEC_SHADOWING) {
-		FAIL_IF(v->vmread_bitmap & ~PAGE_MASK, "27.2.1.1",
-			"bits 11:0 of the VMREAD-bitmap address are not 0", SHOW(vmread_bitmap));
-		FAIL_IF(vmx_beyond_width(cpu, v->vmread_bitmap), "27.2.1.1",
-			"the VMREAD-bitmap address is beyond the physical-address width",
-			SHOW(vmread_bitmap));
-		FAIL_IF(v->vmwrite_bitmap & ~PAGE_MASK, "27.2.1.1",
-			"bits 11:0 of the VMWRITE-bitmap address are not 0", SHOW(vmwrite_bitmap));
-		FAIL_IF(vmx_beyond_width(cpu, v->vmwrite_bitmap), "27.2.1.1",
-			"the VMWRITE-bitmap address is beyond the physical-address width",
-			SHOW(vmwrite_bitmap));
+		FAIL_IF_NO_PAGE("VMREAD-bitmap address", vmread_bitmap);
+		FAIL_IF_NO_PAGE("VMWRITE-bitmap address", vmwrite_bitmap);
 	}
 	if (secondary & SEC_EPT_VE) {
-		FAIL_IF(v->ve_information_address & ~PAGE_MASK, "27.2.1.1",
-			"bits 11:0 of the virtualization-exception information address are not 0",
-			SHOW(ve_information_address));
-		FAIL_IF(vmx_beyond_width(cpu, v->ve_information_address), "27.2.1.1",
-			"the virtualization-exception information address is beyond the "
-			"physical-address width", SHOW(ve_information_address));
+		FAIL_IF_NO_PAGE("virtualization-exception information address", ve_information_address);
 	}
 	FAIL_IF((secondary & SEC_TSC_SCALING) && !v->tsc_multiplier, "27.2.1.1",
 		"\"use TSC scaling\" is 1 and the TSC multiplier is 0", SHOW(tsc_multiplier),
@@ -283,6 +252,19 @@ static bool area_beyond_width(const struct cpu *cpu, u64 address, u64 count)
 	return vmx_beyond_width(cpu, address + count * sizeof(struct vmx_msr_entry) - 1);
 }
 
+/* name: the fields <name>_address and <name>_count */
+#define FAIL_IF_AREA(condition, section, text, name) \
+	FAIL_IF(v->name##_count && (condition), section, text, SHOW(name##_address), SHOW(name##_count))
+#define FAIL_IF_BAD_AREA(section, what, name) \
+	do { \
+		FAIL_IF_AREA(v->name##_address & 15, section, \
+			"bits 3:0 of the " what " address are not 0", name); \
+		FAIL_IF_AREA(vmx_beyond_width(cpu, v->name##_address), section, \
+			"the " what " address is beyond the physical-address width", name); \
+		FAIL_IF_AREA(area_beyond_width(cpu, v->name##_address, v->name##_count), section, \
+			"the " what " area ends beyond the physical-address width", name); \
+	} while (0)
+
 static bool check_exit_controls(struct cpu *cpu, struct vmx *vmx, const struct vmcs *v)
 {
 	FAIL_IF(VMX_EXIT_ALLOWED0 & ~v->exit_controls, "27.2.1.2",
@@ -295,30 +277,8 @@ static bool check_exit_controls(struct cpu *cpu, struct vmx *vmx, const struct v
 		(v->exit_controls & EXIT_SAVE_PREEMPTION_TIMER), "27.2.1.2",
 		"\"save VMX-preemption timer value\" is 1 and \"activate VMX-preemption timer\" is 0",
 		SHOW(exit_controls), SHOW(pin_controls));
-	if (v->exit_msr_store_count) {
-		FAIL_IF(v->exit_msr_store_address & 15, "27.2.1.2",
-			"bits 3:0 of the VM-exit MSR-store address are not 0",
-			SHOW(exit_msr_store_address), SHOW(exit_msr_store_count));
-		FAIL_IF(vmx_beyond_width(cpu, v->exit_msr_store_address), "27.2.1.2",
-			"the VM-exit MSR-store address is beyond the physical-address width",
-			SHOW(exit_msr_store_address), SHOW(exit_msr_store_count));
-		FAIL_IF(area_beyond_width(cpu, v->exit_msr_store_address, v->exit_msr_store_count),
-			"27.2.1.2",
-			"the VM-exit MSR-store area ends beyond the physical-address width",
-			SHOW(exit_msr_store_address), SHOW(exit_msr_store_count));
-	}
-	if (v->exit_msr_load_count) {
-		FAIL_IF(v->exit_msr_load_address & 15, "27.2.1.2",
-			"bits 3:0 of the VM-exit MSR-load address are not 0",
-			SHOW(exit_msr_load_address), SHOW(exit_msr_load_count));
-		FAIL_IF(vmx_beyond_width(cpu, v->exit_msr_load_address), "27.2.1.2",
-			"the VM-exit MSR-load address is beyond the physical-address width",
-			SHOW(exit_msr_load_address), SHOW(exit_msr_load_count));
-		FAIL_IF(area_beyond_width(cpu, v->exit_msr_load_address, v->exit_msr_load_count),
-			"27.2.1.2",
-			"the VM-exit MSR-load area ends beyond the physical-address width",
-			SHOW(exit_msr_load_address), SHOW(exit_msr_load_count));
-	}
+	FAIL_IF_BAD_AREA("27.2.1.2", "VM-exit MSR-store", exit_msr_store);
+	FAIL_IF_BAD_AREA("27.2.1.2", "VM-exit MSR-load", exit_msr_load);
 	return true;
 }
 
@@ -381,18 +341,7 @@ static bool check_entry_controls(struct cpu *cpu, struct vmx *vmx, const struct 
 		SHOW_AS("allowed1", VMX_ENTRY_ALLOWED1));
 	if (!check_injection(vmx, v))
 		return false;
-	if (v->entry_msr_load_count) {
-		FAIL_IF(v->entry_msr_load_address & 15, "27.2.1.3",
-			"bits 3:0 of the VM-entry MSR-load address are not 0",
-			SHOW(entry_msr_load_address), SHOW(entry_msr_load_count));
-		FAIL_IF(vmx_beyond_width(cpu, v->entry_msr_load_address), "27.2.1.3",
-			"the VM-entry MSR-load address is beyond the physical-address width",
-			SHOW(entry_msr_load_address), SHOW(entry_msr_load_count));
-		FAIL_IF(area_beyond_width(cpu, v->entry_msr_load_address, v->entry_msr_load_count),
-			"27.2.1.3",
-			"the VM-entry MSR-load area ends beyond the physical-address width",
-			SHOW(entry_msr_load_address), SHOW(entry_msr_load_count));
-	}
+	FAIL_IF_BAD_AREA("27.2.1.3", "VM-entry MSR-load", entry_msr_load);
 	return true;
 }
 
