@@ -96,21 +96,28 @@ static bool ends_guest_shutdown(const struct cpu *cpu, u32 pins)
 	return (pins & BIT(CPU_PIN_TIMER)) || (cpu->virt_pending && cpu->virt->wakes(cpu));
 }
 
+/* An INIT that is there and not blocked by VMX operation, SDM3 24.8, 26.2. */
+static bool init_comes(const struct cpu *cpu, u32 pins)
+{
+	return (pins & BIT(CPU_PIN_INIT)) && !cpu->vmx_root &&
+	       !(cpu->in_guest && cpu->activity == CPU_WAIT_SIPI);
+}
+
 bool cpu_has_wakeup(struct cpu *cpu)
 {
 	u32 pins = pins_now(cpu);
 
 	if (cpu->activity == CPU_WAIT_SIPI)
-		return pins & (BIT(CPU_PIN_SIPI) | BIT(CPU_PIN_INIT));
+		return (pins & BIT(CPU_PIN_SIPI)) || init_comes(cpu, pins);
 	if (cpu->activity == CPU_SHUTDOWN)
-		return (pins & BIT(CPU_PIN_INIT)) && !cpu->vmx_root;
+		return init_comes(cpu, pins);
 	if (cpu->activity == CPU_GUEST_SHUTDOWN)
-		return (pins & BIT(CPU_PIN_INIT)) || ends_guest_shutdown(cpu, pins);
+		return init_comes(cpu, pins) || ends_guest_shutdown(cpu, pins);
 	if (cpu->event.valid || cpu->pending_db || cpu->step_after)
 		return true;
 	if (cpu->virt_pending && cpu->virt->wakes(cpu))
 		return true;
-	if (cpu->gif && !cpu->vmx_root && (pins & BIT(CPU_PIN_INIT)))
+	if (cpu->gif && init_comes(cpu, pins))
 		return true;
 	if (cpu->gif && cpu->in_guest && (pins & BIT(CPU_PIN_SMI)))
 		return true;
@@ -293,8 +300,7 @@ int cpu_acknowledge(struct cpu *cpu)
 /* INIT and SIPI: APM2 14.1.4, 16.5. True when one was acted on. */
 static bool poll_init(struct cpu *cpu, u32 pins)
 {
-	if ((pins & BIT(CPU_PIN_INIT)) && (cpu->gif || cpu->activity != CPU_RUNNING) &&
-	    !cpu->vmx_root) {
+	if (init_comes(cpu, pins) && (cpu->gif || cpu->activity != CPU_RUNNING)) {
 		/* where it is intercepted it stays pending for the hypervisor, APM2 15.21.8 */
 		if (cpu_intercepted(cpu, NULL, VIRT_INIT, 0, 0))
 			return true;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <cmocka.h>
 
+#include "cpu/virt.h"
 #include "cpu_rig.h"
 
 static const struct insn int80 = { .op = OP_INT, .len = 2, .imm = 0x80 };
@@ -395,6 +396,33 @@ static void shutdown_is_for_init_to_end(void **state)
 	assert_int_equal(rig->cpu->activity, CPU_RUNNING);
 }
 
+static bool no_intercept(struct cpu *cpu, const struct insn *insn, enum virt_event event, u64 a, u64 b)
+{
+	fail();
+	return false;
+}
+
+/* A guest that waits for a SIPI knows no INIT either, SDM3 26.2. */
+static void init_is_blocked_in_wait_for_sipi(void **state)
+{
+	static const struct virt_ops ops = { .intercept = no_intercept };
+	struct rig *rig = *state;
+	struct cpu *cpu = rig->cpu;
+
+	cpu->virt = &ops;
+	cpu->in_guest = true;
+	cpu->activity = CPU_WAIT_SIPI;
+	cpu_pin_set(cpu, CPU_PIN_INIT, true);
+	assert_false(cpu_has_wakeup(cpu));
+	rig_boundary(rig);
+	assert_int_equal(cpu->activity, CPU_WAIT_SIPI);
+	assert_true(cpu->pins & BIT(CPU_PIN_INIT));
+	/* which a CPU without a guest does */
+	cpu->in_guest = false;
+	cpu->virt = NULL;
+	assert_true(cpu_has_wakeup(cpu));
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, rig_setup, rig_teardown)
 
 int main(void)
@@ -414,6 +442,7 @@ int main(void)
 		TEST(instruction_breakpoint),
 		TEST(who_was_woken_asks_again),
 		TEST(shutdown_is_for_init_to_end),
+		TEST(init_is_blocked_in_wait_for_sipi),
 	};
 
 	return cmocka_run_group_tests_name("events", tests, NULL, NULL);
