@@ -217,6 +217,8 @@ void tlb_flush_all(struct cpu *cpu)
 
 	FOR_CONTEXTS(pool, i, 0, 0)
 		flush(cpu, i);
+	/* what stands where may have changed */
+	zero_bytes(cpu->ram_window, sizeof(cpu->ram_window));
 }
 
 void tlb_flush_asid(struct cpu *cpu, u32 asid)

@@ -315,6 +315,24 @@ static void test_moved_tables(void **state)
 	assert_int_equal(read_byte(rig, PAGE_X), 2);
 }
 
+/* A device that moves its BAR over page tables hides them, and uncovers them as it goes. */
+static void test_hidden_tables(void **state)
+{
+	static const struct io_ops nothing = { 0 };
+	struct rig *rig = *state;
+	struct translation out;
+
+	rig_long(rig);
+	assert_int_equal(mmu_translate(rig->cpu, PAGE_X, ACCESS_READ, false, false, &out), 0);
+	assert_int_equal(space_add_io(rig->machine.memory, RIG_TABLES, PAGE_SIZE, &nothing, rig), 0);
+	tlb_flush_all(rig->cpu);
+	assert_int_equal(mmu_translate(rig->cpu, PAGE_X, ACCESS_READ, false, false, &out),
+		OUTCOME_FAULT);
+	space_remove_io(rig->machine.memory, RIG_TABLES, rig);
+	tlb_flush_all(rig->cpu);
+	assert_int_equal(mmu_translate(rig->cpu, PAGE_X, ACCESS_READ, false, false, &out), 0);
+}
+
 /* A VM entry may change CR0.WP, CR4.SMEP, EFER.NXE under the same VPID with no flush. */
 static void test_modes(void **state)
 {
@@ -668,6 +686,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		CASE(test_flushes),
 		CASE(test_moved_tables),
+		CASE(test_hidden_tables),
 		CASE(test_modes),
 		CASE(test_flags_tag),
 		CASE(test_mode_based),
