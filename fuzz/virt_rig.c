@@ -7,7 +7,8 @@
 
 /* One form of each instruction that C executes and that a guest may exit by. */
 static const struct insn insns[] = {
-	{ .op = OP_MOV_FROM_CR, .reg = 0, .rm = RBX }, { .op = OP_MOV_FROM_CR, .reg = 3, .rm = RBX },
+	{ .op = OP_MOV_FROM_CR, .reg = 0, .rm = RBX },
+	{ .op = OP_MOV_FROM_CR, .reg = 3, .rm = RBX },
 	{ .op = OP_MOV_FROM_CR, .reg = 8, .rm = RBX }, { .op = OP_MOV_TO_CR, .reg = 0, .rm = RBX },
 	{ .op = OP_MOV_TO_CR, .reg = 2, .rm = RBX }, { .op = OP_MOV_TO_CR, .reg = 3, .rm = RBX },
 	{ .op = OP_MOV_TO_CR, .reg = 4, .rm = RBX }, { .op = OP_MOV_TO_CR, .reg = 8, .rm = RBX },
@@ -16,19 +17,22 @@ static const struct insn insns[] = {
 	{ .op = OP_MOV_TO_DR, .reg = 7, .rm = RBX }, { .op = OP_MOV_TO_DR, .reg = 6, .rm = RBX },
 	{ .op = OP_SLDT, .rm = RBX, .opsize = 4 }, { .op = OP_STR, .rm = RBX, .opsize = 4 },
 	{ .op = OP_LLDT, .rm = RBX, .opsize = 2 }, { .op = OP_LTR, .rm = RBX, .opsize = 2 },
-	{ .op = OP_SGDT, MEMORY }, { .op = OP_LIDT, MEMORY }, { .op = OP_RDTSC }, { .op = OP_RDTSCP },
-	{ .op = OP_RDPMC }, { .op = OP_CPUID }, { .op = OP_PUSHF, .opsize = 8 },
-	{ .op = OP_POPF, .opsize = 8 }, { .op = OP_IRET, .opsize = 8 }, { .op = OP_INT, .imm = 0x40 },
-	{ .op = OP_INT3 }, { .op = OP_INT1 }, { .op = OP_INVD }, { .op = OP_WBINVD }, { .op = OP_PAUSE },
+	{ .op = OP_SGDT, MEMORY }, { .op = OP_LIDT, MEMORY }, { .op = OP_RDTSC },
+	{ .op = OP_RDTSCP }, { .op = OP_RDPMC }, { .op = OP_CPUID },
+	{ .op = OP_PUSHF, .opsize = 8 }, { .op = OP_POPF, .opsize = 8 },
+	{ .op = OP_IRET, .opsize = 8 }, { .op = OP_INT, .imm = 0x40 }, { .op = OP_INT3 },
+	{ .op = OP_INT1 }, { .op = OP_INVD }, { .op = OP_WBINVD }, { .op = OP_PAUSE },
 	{ .op = OP_HLT }, { .op = OP_INVLPG, MEMORY }, { .op = OP_INVPCID, .reg = RCX, MEMORY },
-	{ .op = OP_IN, .opcode = 0xec, .opsize = 1 }, { .op = OP_OUT, .opcode = 0xee, .opsize = 4 },
-	{ .op = OP_RDMSR }, { .op = OP_WRMSR }, { .op = OP_RDRAND, .rm = RBX }, { .op = OP_XSETBV },
-	{ .op = OP_STI }, { .op = OP_CLI }, { .op = OP_UD }, { .op = OP_NM }, { .op = OP_GP },
-	{ .op = OP_SYSCALL }, { .op = OP_SYSRET, .opsize = 8 }, { .op = OP_MONITOR }, { .op = OP_MWAIT },
+	{ .op = OP_IN, .opcode = 0xec, .opsize = 1 },
+	{ .op = OP_OUT, .opcode = 0xee, .opsize = 4 }, { .op = OP_RDMSR }, { .op = OP_WRMSR },
+	{ .op = OP_RDRAND, .rm = RBX }, { .op = OP_XSETBV }, { .op = OP_STI }, { .op = OP_CLI },
+	{ .op = OP_UD }, { .op = OP_NM }, { .op = OP_GP }, { .op = OP_SYSCALL },
+	{ .op = OP_SYSRET, .opsize = 8 }, { .op = OP_MONITOR }, { .op = OP_MWAIT },
 	{ .op = OP_MOV_TO_SEG, .reg = SS, .rm = RBX, .opsize = 2 },
 };
 
-const struct insn *virt_rig_choose(struct fuzz_input *input, const struct insn *own, unsigned count)
+const struct insn *virt_rig_choose(struct fuzz_input *input, const struct insn *own,
+	unsigned count)
 {
 	unsigned i = fuzz_take(input, 1) % (ARRAY_SIZE(insns) + count);
 

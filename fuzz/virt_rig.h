@@ -23,7 +23,8 @@ void virt_rig_power_on(struct rig *rig);
 /* rig_exec(), with what the form leaves open: 3 bytes long, 64-bit code and addresses. */
 int virt_rig_run(struct rig *rig, struct insn insn);
 /* An instruction by the input's choice: one of both vendors', or of these. */
-const struct insn *virt_rig_choose(struct fuzz_input *input, const struct insn *own, unsigned count);
+const struct insn *virt_rig_choose(struct fuzz_input *input, const struct insn *own,
+	unsigned count);
 /* By the input's choice too: a register, a pin or memory changes. */
 void virt_rig_set_register(struct rig *rig, struct fuzz_input *input);
 void virt_rig_set_pin(struct rig *rig, struct fuzz_input *input);

@@ -209,8 +209,8 @@ struct cpu {
 	bool nested_paging;     /* a second translation stage is on */
 	bool gif;               /* global interrupt flag; true where there is no SVM */
 	bool virt_pending;      /* ask virt->poll at the next boundary */
-	u64 wake_at;            /* host's TSC that machine_wake_at() was asked for; 0: the wake-up has come,
-	                         * early perhaps, or nobody asked */
+	u64 wake_at;            /* host's TSC that machine_wake_at() was asked for; 0: the wake-up has
+	                         * come, early perhaps, or nobody asked */
 	bool intr_apart;        /* in a guest the INTR pin obeys intr_host_if and not the guest's IF: APM2
 	                         * 15.21.1, where it is the hypervisor's at its entry; SDM3 26.3, true */
 	bool intr_host_if;

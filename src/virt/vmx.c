@@ -68,8 +68,8 @@ static bool pointer_valid(const struct cpu *cpu, u64 pa)
 }
 
 /*
- * VMCLEAR's and VMPTRLD's, with the errors of one that cannot be and of the VMXON region. False: the
- * instruction has ended with *outcome.
+ * VMCLEAR's and VMPTRLD's, with the errors of one that cannot be and of the VMXON region. False:
+ * the instruction has ended with *outcome.
  */
 static bool vmcs_pointer(struct cpu *cpu, const struct insn *insn, enum vmx_error address,
 	enum vmx_error vmxon, u64 *pa, int *outcome)

@@ -227,9 +227,9 @@ static bool check_shadowing(struct cpu *cpu, struct vmx *vmx, const struct vmcs 
 		FAIL_IF_NO_PAGE("VMREAD-bitmap address", vmread_bitmap);
 		FAIL_IF_NO_PAGE("VMWRITE-bitmap address", vmwrite_bitmap);
 	}
-	if (secondary & SEC_EPT_VE) {
-		FAIL_IF_NO_PAGE("virtualization-exception information address", ve_information_address);
-	}
+	if (secondary & SEC_EPT_VE)
+		FAIL_IF_NO_PAGE("virtualization-exception information address",
+			ve_information_address);
 	FAIL_IF((secondary & SEC_TSC_SCALING) && !v->tsc_multiplier, "27.2.1.1",
 		"\"use TSC scaling\" is 1 and the TSC multiplier is 0", SHOW(tsc_multiplier),
 		SHOW(secondary_controls));
@@ -254,7 +254,8 @@ static bool area_beyond_width(const struct cpu *cpu, u64 address, u64 count)
 
 /* name: the fields <name>_address and <name>_count */
 #define FAIL_IF_AREA(condition, section, text, name) \
-	FAIL_IF(v->name##_count && (condition), section, text, SHOW(name##_address), SHOW(name##_count))
+	FAIL_IF(v->name##_count && (condition), section, text, SHOW(name##_address), \
+		SHOW(name##_count))
 #define FAIL_IF_BAD_AREA(section, what, name) \
 	do { \
 		FAIL_IF_AREA(v->name##_address & 15, section, \

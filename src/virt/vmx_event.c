@@ -83,16 +83,13 @@ _Static_assert((int)EVENT_INTR == INTR_EXTERNAL && (int)EVENT_NMI == INTR_NMI &&
 		       (int)EVENT_SOFT == INTR_SOFTWARE,
 	"types of events");
 
-/*
- * ---- the preemption timer: one count every 2^VMX_TIMER_RATE ticks of L1's TSC ----
- *
- * Kept in the host's TSC, which nobody writes: only the phase of the first count is L1's.
- */
+/* ---- the preemption timer: one count every 2^VMX_TIMER_RATE ticks of L1's TSC ---- */
 
 /*
- * The machine wakes us about at the deadline: clocks differ, so whoever is woken looks and asks
- * anew. One wake-up that is due already and comes earlier will do. So entries that move the deadline
- * outwards, as most do, cost nothing.
+ * The deadline is kept in the host's TSC, which nobody writes: only the phase of the first count is
+ * L1's. The machine wakes us about at the deadline: clocks differ, so whoever is woken looks and asks
+ * anew. One wake-up that is due already and comes earlier will do. So entries that move the
+ * deadline outwards, as most do, cost nothing.
  */
 static void arm_timer(struct cpu *cpu, u64 now)
 {
