@@ -114,7 +114,8 @@ struct event {
 	u8 vector;
 	bool has_error;
 	u32 error;
-	u8 insn_len; /* EVENT_SOFT: the frame's RIP is RIP + insn_len */
+	bool by_insn; /* EVENT_EXCEPTION: of INT3, INTO or INT1 */
+	u8 insn_len;  /* of that or of EVENT_SOFT: the frame's RIP is RIP + insn_len */
 };
 
 /* Exits counted for --stats, by reason and level. */

@@ -11,7 +11,7 @@
 static bool is_software(const struct event *event)
 {
 	return event->type == EVENT_SOFT ||
-	       (event->insn_len && event->type == EVENT_EXCEPTION && event->vector != VEC_DB);
+	       (event->by_insn && event->type == EVENT_EXCEPTION && event->vector != VEC_DB);
 }
 
 /* RF is set in the frames of faults, so that a breakpoint on the instruction is passed: 13.1.3. */
@@ -19,7 +19,7 @@ static u64 frame_rflags(const struct cpu *cpu, const struct event *event)
 {
 	u64 rflags = cpu_rflags(cpu);
 
-	if (event->type == EVENT_EXCEPTION && !event->insn_len && event->vector != VEC_DB)
+	if (event->type == EVENT_EXCEPTION && !event->by_insn && event->vector != VEC_DB)
 		rflags |= RFLAGS_RF;
 	return rflags;
 }

@@ -13,6 +13,7 @@ static int deliver(struct cpu *cpu, u8 type, u8 vector, u8 insn_len)
 {
 	cpu->event = (struct event){
 		.valid = true, .type = type, .vector = vector, .insn_len = insn_len,
+		.by_insn = type == EVENT_EXCEPTION,
 	};
 	if (cpu_interrupt(cpu, &cpu->event))
 		return OUTCOME_FAULT;

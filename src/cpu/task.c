@@ -261,7 +261,7 @@ int task_switch(struct cpu *cpu, const struct insn *insn, u16 sel, enum task_sou
 	u64 next_rip, const struct event *event)
 {
 	bool nested = source == TASK_CALL || source == TASK_EVENT;
-	u32 ext = event && event->type != EVENT_SOFT && !event->insn_len ? ERROR_EXT : 0;
+	u32 ext = event && event->type != EVENT_SOFT && !event->by_insn ? ERROR_EXT : 0;
 	u64 rflags = cpu_rflags(cpu);
 	u16 link = cpu->seg[TR].sel;
 	struct task task;

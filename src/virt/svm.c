@@ -113,7 +113,7 @@ static bool delivers_icebp(const struct cpu *cpu, u64 code)
 	const struct event *event = &cpu->event;
 
 	return event->valid && event->type == EVENT_EXCEPTION && event->vector == VEC_DB &&
-	       event->insn_len && code != SVM_EXIT_TASK_SWITCH;
+	       event->by_insn && code != SVM_EXIT_TASK_SWITCH;
 }
 
 static void vmexit(struct cpu *cpu, u64 code, u64 info1, u64 info2, u64 nrip)

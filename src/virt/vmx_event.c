@@ -52,6 +52,7 @@ void vmx_inject(struct cpu *cpu)
 		break;
 	default:
 		event.type = EVENT_EXCEPTION;
+		event.by_insn = true;
 		event.insn_len = v->entry_instruction_length;
 		break;
 	}
@@ -71,7 +72,7 @@ u32 vmx_event_info(const struct event *event)
 
 	if (!event->valid)
 		return 0;
-	if (event->type == EVENT_EXCEPTION && event->insn_len)
+	if (event->type == EVENT_EXCEPTION && event->by_insn)
 		type = event->vector == VEC_DB ? INTR_PRIVILEGED_EXCEPTION : INTR_SOFTWARE_EXCEPTION;
 	else
 		type = event->type; /* the two vendors' numbers are the same here */
