@@ -48,6 +48,22 @@ static int check_image(struct run_options *o)
 	return -1;
 }
 
+static const char *disk_advice(int error, bool read_only)
+{
+	switch (error) {
+	case -EAGAIN:
+		return "end that one, or give a copy of the image";
+	case -EACCES:
+	case -EPERM:
+	case -EROFS:
+		if (!read_only)
+			return "give one that can be written, or add ,readonly";
+		/* fallthrough */
+	default:
+		return "give a raw disk image, such as truncate -s 4G makes, or a block device";
+	}
+}
+
 static int open_disks(struct run_options *o)
 {
 	for (unsigned i = 0; i < o->board.disk_count; i++) {
@@ -56,8 +72,8 @@ static int open_disks(struct run_options *o)
 
 		if (!error)
 			continue;
-		snprintf(o->problem, sizeof(o->problem), "--disk %.160s: %s", o->disk_text[i],
-			why ? why : strerror(-error));
+		snprintf(o->problem, sizeof(o->problem), "--disk %.120s: %s; %s", o->disk_text[i],
+			why ? why : strerror(-error), disk_advice(error, o->disk_read_only[i]));
 		/* Nobody else closes those before */
 		while (i-- > 0)
 			disk_close(&o->board.disks[i]);

@@ -2,6 +2,7 @@
 /* `nestbox run`: options, checks, one VM, and how its end becomes the exit status. */
 #include "cmd/run.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -71,6 +72,8 @@ int cmd_run(int argc, char **argv)
 		message("out of memory");
 		return EXIT_OTHER;
 	}
+	/* A file at its limit (ulimit -f) is an I/O error like others */
+	signal(SIGXFSZ, SIG_IGN);
 	if (run_options_parse(options, argc, argv)) {
 		message("%s", options->problem);
 	} else if (options->help) {

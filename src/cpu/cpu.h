@@ -273,6 +273,7 @@ struct cpu {
 	u32 mxcsr_mask;         /* bits of MXCSR that exist */
 	struct cpuid_table *cpuid;
 	struct cpu_stats stats;
+	u8 traced_mode;         /* which --trace cpu printed last, mode.c */
 };
 
 /* Bits of guest_lacks. */

@@ -12,7 +12,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <time.h>
 
 #include "cpu/handlers.h"
@@ -334,7 +333,7 @@ static void add_vendor(struct cpuid_table *table, u32 leaf, u32 last)
 	const char *name = table->intel ? "GenuineIntel" : "AuthenticAMD";
 	u32 word[3];
 
-	memcpy(word, name, sizeof(word));
+	copy_bytes(word, name, sizeof(word));
 	add(table, leaf, 0, last, word[0], word[2], word[1]);
 }
 
@@ -439,7 +438,7 @@ static void add_hypervisor(struct cpuid_table *table)
 {
 	u32 word[3];
 
-	memcpy(word, "KVMKVMKVM\0\0", sizeof(word));
+	copy_bytes(word, "KVMKVMKVM\0\0", sizeof(word));
 	add(table, HYPERVISOR, 0, HYPERVISOR + 0x10, word[0], word[1], word[2]);
 	/* NOP_IO_DELAY, CLOCKSOURCE2, CLOCKSOURCE_STABLE */
 	add(table, HYPERVISOR + 1, 0, BIT(1) | BIT(3) | BIT(24), 0, 0, 0);
@@ -462,7 +461,7 @@ static void add_brand(struct cpuid_table *table)
 
 	if (table->model)
 		snprintf(brand, sizeof(brand), "%s", table->model->brand);
-	memcpy(word, brand, sizeof(word));
+	copy_bytes(word, brand, sizeof(word));
 	for (unsigned i = 0; i < 3; i++)
 		add(table, EXTENDED + 2 + i, 0, word[i * 4], word[i * 4 + 1], word[i * 4 + 2],
 			word[i * 4 + 3]);
@@ -507,7 +506,7 @@ static void add_extended(struct cpuid_table *table, enum nested_vendor nested, u
 		ecx |= FX_ECX_SVM;
 	add_vendor(table, EXTENDED, 0);
 	if (table->intel)
-		memset(&table->row[table->rows - 1].reg[EBX], 0, 3 * sizeof(u32));
+		zero_bytes(&table->row[table->rows - 1].reg[EBX], 3 * sizeof(u32));
 	add(table, EXTENDED + 1, 0, table->intel ? 0 : signature(table), 0, ecx, edx);
 	add_brand(table);
 	if (table->intel)
@@ -598,7 +597,8 @@ int cpuid_table_new(struct cpuid_table **out, enum nested_vendor nested,
 		static const u32 base[] = { 0, HYPERVISOR, EXTENDED, NESTING_LEAF };
 
 		table->group[i].base = table->group[i].last = base[i];
-		memset(table->group[i].first, NO_ROW, sizeof(table->group[i].first));
+		for (unsigned j = 0; j < GROUP_LEAVES; j++)
+			table->group[i].first[j] = NO_ROW;
 	}
 	make_xsave(table);
 	add_vendor(table, 0, 0);

@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "cpu/fpu.h"
 
@@ -53,11 +52,11 @@ int cpu_fpu_new(struct cpu *cpu)
 	cpu->fpu_area = aligned_alloc(FPU_IMAGE_ROOM, 2 * FPU_IMAGE_ROOM);
 	if (!cpu->fpu_area)
 		return -ENOMEM;
-	memset(cpu->fpu_area, 0, 2 * FPU_IMAGE_ROOM);
+	zero_bytes(cpu->fpu_area, 2 * FPU_IMAGE_ROOM);
 	cpu->host_xcr0 = layout->mask;
 	/* the host's own image says which MXCSR bits exist, 0 for the oldest: SDM1 11.6.6 */
 	__asm__ volatile("fxsave64 (%0)" : : "r"(fpu_bounce(cpu)) : "memory");
-	memcpy(&cpu->mxcsr_mask, fpu_bounce(cpu) + FX_MXCSR + 4, 4);
+	copy_bytes(&cpu->mxcsr_mask, fpu_bounce(cpu) + FX_MXCSR + 4, 4);
 	if (!cpu->mxcsr_mask)
 		cpu->mxcsr_mask = 0xffbf;
 	cpu->fpu_parked = true;

@@ -45,8 +45,12 @@ int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct
 
 	vector_open(cpu);
 	elements = elements_of(cpu, vector);
-	*access = (struct access){ .linear = is_offset ? cpu->seg[insn->seg].base + address : address,
-		.len = vector->count * size, .write = write, .bounced = true };
+	/* the buffer too: nothing of the stack comes through it */
+	zero_bytes(access, sizeof(*access));
+	access->linear = is_offset ? cpu->seg[insn->seg].base + address : address;
+	access->len = vector->count * size;
+	access->write = write;
+	access->bounced = true;
 	if (!cpu_long64(cpu))
 		access->linear = (u32)access->linear;
 	access->host = access->buffer + (access->linear & 63);

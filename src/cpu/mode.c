@@ -3,6 +3,7 @@
  * RFLAGS in its two halves, and what the mode bits of a block's key are made of: APM2 1.2
  * (operating modes), 4.7 (segment attributes), 7.1 and 13.1 (what makes an instruction trap).
  */
+#include "base/log.h"
 #include "cpu/handlers.h"
 #include "cpu/tlb.h"
 
@@ -89,6 +90,34 @@ static u32 vector_mode(const struct cpu *cpu)
 	return mode;
 }
 
+/* APM2 1.2 */
+enum operating_mode { UNKNOWN_MODE, REAL, VIRTUAL_8086, PROTECTED, COMPATIBILITY, LONG_64 };
+
+static enum operating_mode operating_mode(const struct cpu *cpu)
+{
+	if (!(cpu->cr0 & CR0_PE))
+		return REAL;
+	if (cpu_v86(cpu))
+		return VIRTUAL_8086;
+	if (!cpu_lma(cpu))
+		return PROTECTED;
+	return cpu->seg[CS].attr & SEG_L ? LONG_64 : COMPATIBILITY;
+}
+
+static void trace_mode(struct cpu *cpu)
+{
+	static const char *const names[] = { "?", "real", "virtual-8086", "protected",
+		"compatibility", "64-bit" };
+	enum operating_mode mode = operating_mode(cpu);
+
+	if (mode == cpu->traced_mode)
+		return;
+	cpu->traced_mode = mode;
+	cpu_park_fpu(cpu);
+	trace_print(TRACE_cpu, "%s mode at %04x:%llx%s", names[mode], cpu->seg[CS].sel,
+		(unsigned long long)cpu->rip, cpu->in_guest ? " (guest)" : "");
+}
+
 void cpu_mode_update(struct cpu *cpu)
 {
 	u32 mode = code_mode(cpu) | vector_mode(cpu);
@@ -108,6 +137,8 @@ void cpu_mode_update(struct cpu *cpu)
 	if (cpu->in_guest)
 		mode |= MODE_GUEST;
 	cpu->mode = mode;
+	if (trace_on(TRACE_cpu))
+		trace_mode(cpu);
 	if (cpu_watching(cpu))
 		cpu_watch_update(cpu);
 

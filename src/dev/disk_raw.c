@@ -50,11 +50,11 @@ static int check(struct disk *disk, const char **why)
 		return error;
 	}
 	if (disk->size == 0) {
-		*why = "is empty; give it a size, as truncate -s 4G does";
+		*why = "is empty";
 		return -EINVAL;
 	}
 	if (disk->size % DISK_SECTOR) {
-		*why = "has a size that is no multiple of 512 bytes; it is no raw disk image";
+		*why = "is no raw disk image: its size is no multiple of 512 bytes";
 		return -EINVAL;
 	}
 	if (lock_file(disk->fd, disk->read_only)) {

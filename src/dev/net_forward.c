@@ -34,11 +34,11 @@ const char *net_user_parse_forward(struct net_forward *forward, const char *text
 	if (!colon)
 		return "there is no host port; say tcp:ADDR:PORT-:PORT";
 	if (colon - text >= (int)sizeof(host))
-		return "the host address is no IPv4 address";
+		return "the host address is no IPv4 address; say tcp:ADDR:PORT-:PORT";
 	memcpy(host, text, colon - text);
 	host[colon - text] = 0;
 	if (host[0] && inet_pton(AF_INET, host, &forward->host) != 1)
-		return "the host address is no IPv4 address";
+		return "the host address is no IPv4 address; say tcp:ADDR:PORT-:PORT";
 	if (!parse_port(&forward->host_port, colon + 1, '-', &rest))
 		return "the host port is no number from 1 to 65535; say tcp:ADDR:PORT-:PORT";
 	if (*rest != ':')

@@ -50,10 +50,8 @@ static const char *other_name(const struct kvm_host *h)
 /* Fills in MODULE and VENDOR. */
 static void expand(const struct kvm_host *h, const char *how, char repair[KVM_REPAIR_LEN])
 {
-	/* The soft engine below makes AMD-V on any CPU */
-	bool amd = h->amd || h->nesting.engine == NESTING_SOFT;
 	const char *const words[][2] = { { "MODULE", kvm_vendor_module(h) },
-		{ "VENDOR", amd ? "amd" : "intel" } };
+		{ "VENDOR", h->amd ? "amd" : "intel" } };
 	size_t len = 0;
 
 	while (*how && len < KVM_REPAIR_LEN - 1) {

@@ -16,9 +16,24 @@ static struct {
 	volatile sig_atomic_t raw;
 } terminal;
 
-/* Signals that end a process and are not expected by anyone else here. */
-static const int fatal[] = { SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGABRT, SIGQUIT, SIGSYS,
-	SIGXCPU, SIGXFSZ, SIGALRM, SIGVTALRM, SIGPROF, SIGUSR1, SIGUSR2 };
+/* What ends a process by default, signal(7), is whatever is none of these. */
+static bool is_fatal(int number)
+{
+	switch (number) {
+	case SIGKILL:
+	case SIGSTOP:
+	case SIGTSTP:
+	case SIGTTIN:
+	case SIGTTOU:
+	case SIGCONT:
+	case SIGCHLD:
+	case SIGURG:
+	case SIGWINCH:
+		return false;
+	default:
+		return true;
+	}
+}
 
 void terminal_restore(void)
 {
@@ -46,12 +61,12 @@ bool terminal_raw(int fd)
 	if (!terminal.raw) {
 		terminal.fd = fd;
 		terminal.before = raw;
-		for (size_t i = 0; i < ARRAY_SIZE(fatal); i++) {
+		for (int i = 1; i <= SIGRTMAX; i++) {
 			struct sigaction old;
 
 			/* The engine's own handlers stay; they pass on what is not theirs */
-			if (!sigaction(fatal[i], NULL, &old) && old.sa_handler == SIG_DFL)
-				sigaction(fatal[i], &action, NULL);
+			if (is_fatal(i) && !sigaction(i, NULL, &old) && old.sa_handler == SIG_DFL)
+				sigaction(i, &action, NULL);
 		}
 	}
 	terminal.raw = 1;

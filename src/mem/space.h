@@ -23,7 +23,7 @@ struct io_ops {
 struct dirty_ops;
 
 /*
- * The machine's RAM: one memfd, mapped once. `host` + offset is a byte of it; offset is not the
+ * The machine's RAM: one anonymous mapping. `host` + offset is a byte of it; offset is not the
  * guest-physical address where RAM lies on both sides of the PCI hole.
  */
 struct ram {
@@ -90,6 +90,7 @@ struct space_piece {
 };
 /* The pieces in ascending order, at most max; how many were put. While no range is being added. */
 unsigned space_pieces(struct space *space, struct space_piece *pieces, unsigned max);
+
 /*
  * A doorbell: an address in a device's range where a write of any size and value says "look" and
  * no more. An engine may let the guest run on at such a write and call ring() soon after, once for

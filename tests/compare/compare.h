@@ -4,7 +4,8 @@
  * soft engine; registers, flags, vector state, memory and faults must be the same.
  *
  *   templates.c  which encodings there are, asked of Zydis
- *   generate.c   a sequence and its initial state from a seed
+ *   generate.c   a sequence and its initial state from a seed, of what maker.c, encode.c and
+ *                patterns.c make
  *   native.c     the host CPU's side
  *   soft.c       the engine's side
  *   check.c      the comparison and what it prints
@@ -19,7 +20,7 @@
 
 enum mode { MODE64, MODE32, MODE16, MODE_TOTAL };
 
-/* What --class takes: a group of encodings, or a pattern that generate.c knows. */
+/* What --class takes: a group of encodings, or a pattern of patterns.c. */
 #define CLASSES \
 	CLASS(integer, 14, "two-operand arithmetic, MOV, LEA, MOVZX, XCHG, MOVBE") \
 	CLASS(shift, 6, "shifts and rotates") \

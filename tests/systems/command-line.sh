@@ -27,6 +27,7 @@ wrong() {
 	[ "$(wc -l <"$log")" = 1 ] || fail "not one line: $*"
 	expect "$option" "\"$option\" is not named: $*"
 	grep -aqi -- "$word" "$log" || fail "no word \"$word\": $*"
+	grep -aqE '; |did you mean' "$log" || fail "nothing is said of what to do: $*"
 	[ "$before" = "$after" ] || fail "a file was made: $*"
 	count=$((count + 1))
 }
@@ -54,9 +55,12 @@ wrong --cpus . run --kernel "$guest" --cpus none
 wrong --nested-hw-virt amd run --kernel "$guest" --nested-hw-virt yes
 wrong --engine kvm run --kernel "$guest" --engine tcg
 wrong --disk 'no such file' run --kernel "$guest" --disk "$dir/absent"
+wrong --disk empty run --kernel "$guest" --disk "$dir/nothing"
+wrong --disk 512 run --kernel "$guest" --disk "$dir/text"
 wrong --disk directory run --kernel "$guest" --disk "$dir/directory"
 wrong --net user run --kernel "$guest" --net tap
 wrong --net hostfwd run --kernel "$guest" --net user,hostfwd=tcp:127.0.0.1:x-:22
+wrong --net IPv4 run --kernel "$guest" --net user,hostfwd=tcp:300.1.1.1:1234-:22
 wrong --net hostfwd run --kernel "$guest" --net user,hostfwd=udp:127.0.0.1:1234-:22
 wrong --net hostfwd run --kernel "$guest" --net user,hostfwd=tcp:127.0.0.1:70000-:22
 wrong --net . run --kernel "$guest" --net user,hostfwd=tcp:192.0.2.1:24567-:22

@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
-# The host's disk fills under a running machine: an I/O error in the guest, not a crash; what the
-# guest had flushed before is on the disk.
+# The host's disk fills under a running machine, or the image comes to the limit of files' size: an
+# I/O error in the guest, not a crash; what the guest had flushed before is on the disk.
 . "$(dirname "$0")/lib.sh"
 use_kernel
 # A file system of 24 MiB for the image: a mount, for which a namespace of our own is enough
@@ -25,12 +25,18 @@ dd if=/dev/vda bs=64k count=64 iflag=direct 2>/dev/null | tr -d A | wc -c | sed 
 dmesg | grep -i 'vda' | tail -n 3
 echo "guest: alive"
 END
-run 120 --kernel "$vmlinuz" --initrd "$dir/initrd.cpio" --append "console=ttyS0 loglevel=1 panic=-1" \
-	--disk "$dir/small/disk"
-expect 'guest: first written'
-expect 'guest: error: .*(Input/output error|No space)' "no I/O error in the guest"
-expect 'guest: other bytes: 0' "what was written before does not read back"
-expect 'guest: alive'
-expect_status 0 "the guest powered off"
-[ "$(head -c 4M "$dir/small/disk" | tr -d A | wc -c)" = 0 ] || fail "flushed data is not in the file"
-pass "a full host disk is an I/O error in the guest; what it flushed is there"
+check() {
+	run 120 --code-cache 16M --kernel "$vmlinuz" --initrd "$dir/initrd.cpio" \
+		--append "console=ttyS0 loglevel=1 panic=-1" --disk "$1"
+	expect 'guest: first written'
+	expect "guest: error: .*($2)" "no I/O error in the guest ($1)"
+	expect 'guest: other bytes: 0' "what was written before does not read back ($1)"
+	expect 'guest: alive'
+	expect_status 0 "the guest powered off ($1)"
+	[ "$(head -c 4M "$1" | tr -d A | wc -c)" = 0 ] || fail "flushed data is not in the file ($1)"
+}
+check "$dir/small/disk" 'Input/output error|No space'
+truncate -s 64M "$dir/limited"
+ulimit -S -f $((20 * 1024))
+check "$dir/limited" 'Input/output error'
+pass "a full host disk and a limit are I/O errors in the guest; what it flushed is there"

@@ -6,12 +6,15 @@
 command -v script >/dev/null || skip "no script(1)"
 make_end_guest
 
-# A shell in a terminal of its own: settings before, the machine, settings after.
+# A shell in a terminal of its own: settings before, the machine, settings after. Not bash: it mends
+# the terminal itself after a signal.
+cat >"$dir/machine" <<END
+echo \$\$ >"$dir/pid"
+exec "$nestbox" run --kernel "$dir/end.guest" "\$@"
+END
 cat >"$dir/session" <<END
 stty -a >"$dir/before"
-"$nestbox" run --kernel "$dir/end.guest" \$* &
-echo \$! >"$dir/pid"
-fg >/dev/null
+dash "$dir/machine" "\$@"
 echo \$? >"$dir/status"
 stty -a >"$dir/after"
 END
@@ -20,20 +23,16 @@ END
 session() {
 	rm -f "$dir"/{pid,status,after}
 	mkfifo "$dir/keys" 2>/dev/null || true
+	: >"$log"
 	# A background job of a script ignores these two, and what it starts would too
-	env --default-signal=INT,QUIT script -qec "bash -m $dir/session $1" /dev/null <"$dir/keys" >"$log" 2>&1 &
+	env --default-signal=INT,QUIT script -qec "dash $dir/session $1" /dev/null <"$dir/keys" >"$log" 2>&1 &
 	pid=$!
 	started+=("$pid")
 	exec 8>"$dir/keys"
 	if [ -n "$2$3" ]; then
 		wait_for '!' 20
 		[ -z "$2" ] || printf "$2" >&8
-		if [ -n "$3" ]; then
-			# the guest may be faster than the shell that notes the number
-			local tries=100
-			until [ -s "$dir/pid" ] || [ $((tries -= 1)) -eq 0 ]; do sleep 0.1; done
-			kill "-$3" "$(cat "$dir/pid")"
-		fi
+		[ -z "$3" ] || kill "-$3" "$(cat "$dir/pid")"
 	fi
 	local left=100
 	until [ -s "$dir/after" ]; do
@@ -56,7 +55,7 @@ for signal in TERM INT HUP; do
 	session "--append c" '' $signal
 	expect_status 1 "SIG$signal"
 done
-for signal in QUIT ABRT SEGV; do
+for signal in QUIT ABRT SEGV USR1 IO PWR RTMIN RTMAX; do
 	session "--append c" '' $signal
 	[ "$status" -gt 128 ] || fail "SIG$signal did not end nestbox: $status"
 done

@@ -476,21 +476,28 @@ static void virtual_gif(void)
 /* HLT that nobody intercepts sleeps until something wakes it. */
 static void halt(void)
 {
+	u64 exit = 0;
+
 	fresh();
 	vmcb->vintr = virq(VEC_A, 5, VINTR_MASKING);
 	check_equal(svm_run_at(sti_hlt), SVM_EXIT_VMMCALL, "HLT and V_IRQ");
 	check_equal(taken[VEC_A], 1, "V_IRQ wakes it");
 	check_equal(taken_rip[VEC_A], sti_hlt + 2, "V_IRQ: after HLT");
-	/* a timer of the local APIC, which is the host's */
-	fresh();
-	guest_set_handler(VEC_B, on_interrupt);
-	apic_write(0x3e0, 0xb);
-	apic_write(0x320, VEC_B);
-	apic_write(0x380, 100000);
-	svm_intercept(SVM_EXIT_INTR, true);
-	vmcb->vintr = VINTR_MASKING;
-	svm_host_if = true;
-	check_equal(svm_run_at(sti_hlt), SVM_EXIT_INTR, "HLT and INTR");
+	/* a timer of the local APIC, which is the host's; where it came before HLT it has more time */
+	for (u32 time = 100000; time < 1000000000; time *= 4) {
+		fresh();
+		guest_set_handler(VEC_B, on_interrupt);
+		apic_write(0x3e0, 0xb);
+		apic_write(0x320, VEC_B);
+		apic_write(0x380, time);
+		svm_intercept(SVM_EXIT_INTR, true);
+		vmcb->vintr = VINTR_MASKING;
+		svm_host_if = true;
+		exit = svm_run_at(sti_hlt);
+		if (vmcb->rip - (u64)sti_hlt > 1)
+			break;
+	}
+	check_equal(exit, SVM_EXIT_INTR, "HLT and INTR");
 	check_equal(vmcb->rip, sti_hlt + 2, "INTR: after HLT");
 	check_equal(taken[VEC_B], 1, "INTR: the host's timer");
 	/* code that never leaves its loop is interrupted as well */
