@@ -295,6 +295,20 @@ u64 rt_chain(struct cpu *cpu, struct site *site)
 	return code_at(engine, to->flags_entry);
 }
 
+/*
+ * A store to code that was run costs the CPU hundreds of cycles, whatever it stores; a link that was
+ * only forgotten, since its TLB was flushed, needs none.
+ */
+static void patch(struct engine *engine, u32 offset, u32 value)
+{
+	u8 *code = engine->cache.rw + offset;
+	u32 old;
+
+	copy_bytes(&old, code, sizeof(old));
+	if (old != value)
+		copy_bytes(code, &value, sizeof(value));
+}
+
 u64 rt_link(struct cpu *cpu, struct site *site)
 {
 	struct engine *engine = cpu->engine;
@@ -317,8 +331,8 @@ u64 rt_link(struct cpu *cpu, struct site *site)
 		i32 distance = to->flags_entry - (site->patch + 4);
 
 		tlb_set_code_id(cpu, linear, id);
-		copy_bytes(engine->cache.rw + site->patch, &distance, 4);
-		copy_bytes(engine->cache.rw + site->patch_id, &id, 4);
+		patch(engine, site->patch, (u32)distance);
+		patch(engine, site->patch_id, id);
 	}
 	enter_context(cpu);
 	return code_at(engine, to->flags_entry);
