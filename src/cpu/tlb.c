@@ -36,7 +36,7 @@ static unsigned page_bit(u64 linear)
 /* A target that hashes elsewhere: 0 hashes to 0, 1 does not. */
 static u64 no_jump(unsigned slot)
 {
-	return slot == 0;
+	return slot % JUMP_ENTRIES == 0;
 }
 
 static void clear_tlb(struct context *context)
@@ -56,12 +56,24 @@ static void clear_tlb(struct context *context)
 	walk_hints_flush(context);
 }
 
+static void clear_code_ids(struct context *context)
+{
+	u32 *ids = context->block->code_ids;
+
+	if (context->code_filled > CODE_LIST)
+		zero_bytes(ids, sizeof(context->block->code_ids));
+	else
+		for (unsigned i = 0; i < context->code_filled; i++)
+			ids[context->code_list[i]] = 0;
+	context->code_filled = 0;
+}
+
 void context_clear_jumps(struct context *context)
 {
 	struct jump_entry *jump = context->block->jump;
 
 	if (context->jump_filled > JUMP_LIST) {
-		for (unsigned i = 0; i < JUMP_ENTRIES; i++)
+		for (unsigned i = 0; i < JUMP_SLOTS; i++)
 			jump[i].target = no_jump(i);
 	} else {
 		for (unsigned i = 0; i < context->jump_filled; i++)
@@ -69,11 +81,7 @@ void context_clear_jumps(struct context *context)
 	}
 	context->jump_filled = 0;
 	zero_bytes(context->jump_pages, sizeof(context->jump_pages));
-	if (!context->code_filled)
-		return;
-	zero_bytes(context->block->code_ids, sizeof(context->block->code_ids));
-	zero_bytes(context->code_global, sizeof(context->code_global));
-	context->code_filled = false;
+	clear_code_ids(context);
 }
 
 static void set_bit(u64 *map, unsigned bit, bool value)
@@ -114,7 +122,7 @@ void context_keep_global(struct cpu *cpu, struct context *context)
 	}
 	context->tlb_filled = filled;
 	all = context->jump_filled > JUMP_LIST;
-	count = all ? JUMP_ENTRIES : context->jump_filled;
+	count = all ? JUMP_SLOTS : context->jump_filled;
 	filled = 0;
 	for (u32 n = 0; n < count; n++) {
 		unsigned slot = all ? n : context->jump_list[n];
@@ -127,9 +135,20 @@ void context_keep_global(struct cpu *cpu, struct context *context)
 			block->jump[slot].target = no_jump(slot);
 	}
 	context->jump_filled = filled;
-	for (unsigned i = 0; i < CODE_IDS; i++)
-		if (!get_bit(context->code_global, i))
-			block->code_ids[i] = 0;
+	all = context->code_filled > CODE_LIST;
+	count = all ? CODE_IDS : context->code_filled;
+	filled = 0;
+	for (u32 n = 0; n < count; n++) {
+		unsigned slot = all ? n : context->code_list[n];
+
+		if (!block->code_ids[slot])
+			continue;
+		if (get_bit(context->code_global, slot))
+			note_filled(context->code_list, &filled, CODE_LIST, slot);
+		else
+			block->code_ids[slot] = 0;
+	}
+	context->code_filled = filled;
 	for (unsigned i = 0; i < EXEC_ENTRIES; i++)
 		if (!context->exec[i].global)
 			context->exec[i].linear = ~0ull;
@@ -141,7 +160,7 @@ void context_fresh(struct context *context)
 {
 	context->tlb_filled = TLB_LIST + 1;
 	context->jump_filled = JUMP_LIST + 1;
-	context->code_filled = true;
+	context->code_filled = CODE_LIST + 1;
 }
 
 void context_clear(struct cpu *cpu, struct context *context)
@@ -149,6 +168,14 @@ void context_clear(struct cpu *cpu, struct context *context)
 	clear_tlb(context);
 	context_clear_jumps(context);
 	cpu->stats.flushes++;
+}
+
+static void put_code_id(struct context *context, unsigned slot, u32 id, bool global)
+{
+	if (!context->block->code_ids[slot])
+		note_filled(context->code_list, &context->code_filled, CODE_LIST, slot);
+	context->block->code_ids[slot] = id;
+	set_bit(context->code_global, slot, global);
 }
 
 void context_copy_global(struct context *to, const struct context *from)
@@ -181,12 +208,12 @@ void context_copy_global(struct context *to, const struct context *from)
 		to->jump_pages[bit / 64] |= BIT(bit % 64);
 		set_bit(to->jump_global, slot, true);
 	}
-	for (unsigned i = 0; i < CODE_IDS; i++) {
-		if (get_bit(from->code_global, i)) {
-			to->code_filled = true;
-			to->block->code_ids[i] = from->block->code_ids[i];
-			set_bit(to->code_global, i, true);
-		}
+	count = MIN(from->code_filled, CODE_LIST);
+	for (u32 n = 0; n < count; n++) {
+		unsigned slot = from->code_list[n];
+
+		if (get_bit(from->code_global, slot))
+			put_code_id(to, slot, from->block->code_ids[slot], true);
 	}
 }
 
@@ -200,7 +227,7 @@ static void clear_jumps_to(struct context *context, u64 page)
 		!(context->jump_pages[before / 64] & BIT(before % 64)))
 		return;
 	if (context->jump_filled > JUMP_LIST) {
-		for (unsigned i = 0; i < JUMP_ENTRIES; i++)
+		for (unsigned i = 0; i < JUMP_SLOTS; i++)
 			if (jump[i].target - (page - PAGE_SIZE) < 2 * PAGE_SIZE)
 				jump[i].target = no_jump(i);
 		return;
@@ -266,27 +293,35 @@ static bool fetched_global(const struct context *context, u64 linear)
 	return exec->linear == (linear & PAGE_MASK) && exec->global;
 }
 
-void tlb_add_jump(struct cpu *cpu, u64 linear, u64 code)
+static void put_jump(struct context *context, unsigned slot, struct jump_entry jump, bool global)
 {
-	struct context *context = cpu->context;
-	unsigned slot = jump_hash(linear), bit = page_bit(linear);
 	struct jump_entry *entry = &context->block->jump[slot];
 
 	if (entry->target == no_jump(slot))
 		note_filled(context->jump_list, &context->jump_filled, JUMP_LIST, slot);
-	entry->target = linear;
-	entry->code = code;
+	*entry = jump;
+	set_bit(context->jump_global, slot, global);
+}
+
+void tlb_add_jump(struct cpu *cpu, u64 linear, u64 code)
+{
+	struct context *context = cpu->context;
+	unsigned slot = jump_hash(linear), bit = page_bit(linear);
+	struct jump_entry old = context->block->jump[slot];
+
+	/* what was found last is found first */
+	if (old.target != no_jump(slot) && old.target != linear)
+		put_jump(context, slot + JUMP_ENTRIES, old, get_bit(context->jump_global, slot));
+	put_jump(context, slot, (struct jump_entry){ .target = linear, .code = code },
+		fetched_global(context, linear));
 	context->jump_pages[bit / 64] |= BIT(bit % 64);
-	set_bit(context->jump_global, slot, fetched_global(context, linear));
 }
 
 void tlb_set_code_id(struct cpu *cpu, u64 linear, u32 id)
 {
 	struct context *context = cpu->context;
 
-	context->code_filled = true;
-	context->block->code_ids[code_id_slot(linear)] = id;
-	set_bit(context->code_global, code_id_slot(linear), fetched_global(context, linear));
+	put_code_id(context, code_id_slot(linear), id, fetched_global(context, linear));
 }
 
 /* Widens the range of large pages so that it covers this one. */

@@ -12,16 +12,19 @@
 
 #include "cpu/cpu.h"
 
-#define TLB_BITS 12
+#define TLB_BITS 13
 #define TLB_ENTRIES (1u << TLB_BITS)
 #define JUMP_BITS 12
-#define JUMP_ENTRIES (1u << JUMP_BITS)
+#define JUMP_ENTRIES (1u << JUMP_BITS) /* of a way */
+#define JUMP_WAYS 2
+#define JUMP_SLOTS (JUMP_WAYS * JUMP_ENTRIES)
 #define EXEC_ENTRIES 64
-#define TLB_LIST 1024
+#define TLB_LIST 2048
 #define JUMP_LIST 1024
 #define JUMP_PAGE_BITS 12
 #define CONTEXTS 96
-#define CODE_IDS 1024
+#define CODE_IDS 4096
+#define CODE_LIST 512
 #define WALK_HINTS 64
 
 /*
@@ -45,7 +48,8 @@ struct jump_entry {
 struct context_block {
 	u8 cpu_pages[CPU_PAGES_SIZE];
 	struct tlb_entry tlb[TLB_ENTRIES];
-	struct jump_entry jump[JUMP_ENTRIES];
+	/* Two ways of one index: translated code looks at the first, entry.S at the second. */
+	struct jump_entry jump[JUMP_SLOTS];
 	/* By linear page: which code page (the engine's numbers) is mapped there; 0: unknown. Jumps
 	 * that are linked across pages compare it. */
 	u32 code_ids[CODE_IDS];
@@ -69,15 +73,15 @@ struct context {
 	u64 key, tag;
 	enum privilege privilege;
 	bool flush_due;             /* nothing in it may be used: it is emptied when it is selected */
-	bool code_filled;           /* block->code_ids may have some */
 	u64 large_base, large_mask; /* a range that covers every large page cached here */
 	bool large_all;             /* they lie too far apart for one range */
-	u32 tlb_filled, jump_filled; /* slots in the lists; beyond them all slots are cleared */
-	u16 tlb_list[TLB_LIST], jump_list[JUMP_LIST];
+	/* slots in the lists; beyond them all slots are cleared */
+	u32 tlb_filled, jump_filled, code_filled;
+	u16 tlb_list[TLB_LIST], jump_list[JUMP_LIST], code_list[CODE_LIST];
 	/* which linear pages have jump entries: a Bloom filter */
 	u64 jump_pages[(1 << JUMP_PAGE_BITS) / 64];
 	/* which of them are of global pages, and outlive a change of CR3 */
-	u64 jump_global[JUMP_ENTRIES / 64], code_global[CODE_IDS / 64];
+	u64 jump_global[JUMP_SLOTS / 64], code_global[CODE_IDS / 64];
 	struct exec_entry {
 		u64 linear; /* of the page; all ones: empty */
 		u8 *host;

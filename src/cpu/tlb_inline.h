@@ -36,6 +36,17 @@ static inline u32 jump_hash(u64 target)
 	return crc_hash(target) & (JUMP_ENTRIES - 1);
 }
 
+/* Where the jump cache of the current context has linear's code; 0: it has not. */
+static inline u64 tlb_jump(const struct cpu *cpu, u64 target)
+{
+	const struct jump_entry *jump = &cpu->context->block->jump[jump_hash(target)];
+
+	if (jump->target == target)
+		return jump->code;
+	jump += JUMP_ENTRIES;
+	return jump->target == target ? jump->code : 0;
+}
+
 /* Host pointer when the current context may read len bytes there without ado; else NULL. */
 static inline u8 *tlb_read_hit(const struct cpu *cpu, u64 linear, unsigned len)
 {

@@ -96,6 +96,29 @@ resume:
 	popq %rbx
 	ret
 
+	/*
+	 * R11 is a linear target that is not in the first way of the jump cache: to its code if it is
+	 * in the second. R10 stays.
+	 */
+	.macro TRY_SECOND_WAY
+	cmpl $0, %gs:CPU_EXIT_REQUEST
+	jne 1f
+	movq %r10, %gs:CPU_SCRATCH+8
+	xorl %r10d, %r10d
+	crc32q %r11, %r10
+	andl $CONTEXT_JUMP_MASK, %r10d
+	shll $4, %r10d
+	cmpq %gs:CONTEXT_SECOND_WAY(%r10), %r11
+	jne 2f
+	jmpq *%gs:CONTEXT_SECOND_WAY+8(%r10)
+2:
+	movq %gs:CPU_SCRATCH+8, %r10
+1:
+	.endm
+
+	.globl engine_miss
+engine_miss:
+	TRY_SECOND_WAY
 	.globl engine_far
 engine_far:
 	SAVE_GUEST
@@ -139,6 +162,9 @@ engine_link:
 	call rt_link
 	jmp resume
 
+	.globl engine_branch_miss
+engine_branch_miss:
+	TRY_SECOND_WAY
 	.globl engine_branch
 engine_branch:
 	SAVE_GUEST

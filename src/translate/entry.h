@@ -7,8 +7,11 @@
 
 #define CPU_GPR 0
 #define CPU_SCRATCH 160
+#define CPU_EXIT_REQUEST 152
 #define CPU_HOST_RSP 208
 #define CPU_SELF 216
+#define CONTEXT_SECOND_WAY 0x54000 /* of the jump cache, in a context block */
+#define CONTEXT_JUMP_MASK 0xfff
 
 #ifndef __ASSEMBLER__
 #include "cpu/cpu.h"
@@ -21,15 +24,18 @@ void engine_enter(struct cpu *cpu, u64 code);
 
 /* Where translated code goes to reach C; cpu->runtime[RT_*] holds their addresses. */
 void engine_far(void);    /* R11: linear target */
+void engine_miss(void);   /* R11: linear target that the jump cache's first way has not */
 void engine_chain(void);  /* R10: site */
 void engine_access(void); /* R10: site, R11: linear address or offset */
 void engine_exec(void);   /* R10: site */
 void engine_commit(void); /* R10: site */
 void engine_link(void);   /* R10: site */
 void engine_branch(void); /* R10: site, R11: linear target of an indirect branch */
+void engine_branch_miss(void); /* the same, not in the first way */
 void engine_native_fault(void); /* from the signal handler: registers already saved */
 
-enum { RT_FAR, RT_CHAIN, RT_ACCESS, RT_EXEC, RT_COMMIT, RT_LINK, RT_BRANCH };
+enum { RT_FAR, RT_CHAIN, RT_ACCESS, RT_EXEC, RT_COMMIT, RT_LINK, RT_BRANCH, RT_MISS,
+	RT_BRANCH_MISS };
 
 struct site;
 /* The C side. Each returns the host address to go on at, with R11 in scratch[0]; 0: leave. */

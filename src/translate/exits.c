@@ -76,12 +76,13 @@ void emit_far(struct translator *t)
 	put32(e, JUMP_OFFSET + offsetof(struct jump_entry, code));
 }
 
-static void emit_branch_miss(struct translator *t)
+/* To C with the target of an indirect branch in R11, by RT_BRANCH or RT_BRANCH_MISS. */
+static void emit_branch_out(struct translator *t, unsigned runtime)
 {
 	struct site *site = emit_site(t, t->count - 1, NULL);
 
 	site->patch = t->branch_undo;
-	jmp_gs(&t->e, RUNTIME(RT_BRANCH));
+	jmp_gs(&t->e, RUNTIME(runtime));
 }
 
 void emit_branch(struct translator *t, u32 undo)
@@ -90,7 +91,7 @@ void emit_branch(struct translator *t, u32 undo)
 	t->branch_undo = undo;
 	if (t->branch && t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) {
 		flags_save(t);
-		emit_branch_miss(t);
+		emit_branch_out(t, RT_BRANCH);
 	} else {
 		emit_far(t);
 	}
@@ -111,7 +112,7 @@ void emit_branch_check(struct translator *t, u32 target)
 	canonical = jcc_rel32(e, CC_BE);
 	load_gs(e, R11, target);
 	t->branch_undo = 0;
-	emit_branch_miss(t);
+	emit_branch_out(t, RT_BRANCH);
 	if (!e->overflow)
 		patch_rel32(canonical, e->at);
 }
@@ -309,9 +310,14 @@ void emit_pending(struct translator *t)
 		for (unsigned i = 0; i < t->miss_count && !e->overflow; i++)
 			patch_rel32(t->misses[i], e->at);
 		if (t->branch)
-			emit_branch_miss(t);
+			emit_branch_out(t, RT_BRANCH_MISS);
 		else
-			jmp_gs(e, RUNTIME(RT_FAR));
+			jmp_gs(e, RUNTIME(RT_MISS));
+	}
+	if (t->wrong_mode) {
+		if (!e->overflow)
+			patch_rel32(t->wrong_mode, e->at);
+		jmp_gs(e, RUNTIME(RT_FAR));
 	}
 	t->block->code_end = cache_offset(t, e->at);
 	for (unsigned i = 0; i < t->site_count; i++) {

@@ -13,6 +13,9 @@ _Static_assert(offsetof(struct cpu, gpr) == CPU_GPR, "entry.h");
 _Static_assert(offsetof(struct cpu, scratch) == CPU_SCRATCH, "entry.h");
 _Static_assert(offsetof(struct cpu, host_rsp) == CPU_HOST_RSP, "entry.h");
 _Static_assert(offsetof(struct cpu, self) == CPU_SELF, "entry.h");
+_Static_assert(offsetof(struct cpu, exit_request) == CPU_EXIT_REQUEST, "entry.h");
+_Static_assert(offsetof(struct context_block, jump[JUMP_ENTRIES]) == CONTEXT_SECOND_WAY, "entry.h");
+_Static_assert(JUMP_ENTRIES - 1 == CONTEXT_JUMP_MASK, "entry.h");
 
 static u64 code_at(const struct engine *engine, u32 offset)
 {
@@ -96,6 +99,8 @@ void engine_attach(struct engine *engine)
 	cpu->runtime[RT_COMMIT] = (u64)engine_commit;
 	cpu->runtime[RT_LINK] = (u64)engine_link;
 	cpu->runtime[RT_BRANCH] = (u64)engine_branch;
+	cpu->runtime[RT_MISS] = (u64)engine_miss;
+	cpu->runtime[RT_BRANCH_MISS] = (u64)engine_branch_miss;
 }
 
 /* Code pages that others changed: their translations go. */
@@ -219,13 +224,12 @@ u64 engine_dispatch(struct cpu *cpu, u32 variant)
 			variant |= VARIANT_SLOW;
 		linear = linear_rip(cpu);
 		if (!variant) {
-			struct jump_entry *jump =
-				&cpu->context->block->jump[jump_hash(linear)];
+			u64 code = tlb_jump(cpu, linear);
 
-			if (jump->target == linear && entry_is_for(jump->code, cpu->mode)) {
+			if (code && entry_is_for(code, cpu->mode)) {
 				cpu->scratch[0] = linear;
 				enter_context(cpu);
-				return jump->code;
+				return code;
 			}
 		}
 		if (cpu->mode & MODE_CODE64 && !is_canonical(linear)) {

@@ -86,7 +86,7 @@ static void emit_entry(struct translator *t)
 		t->exits[t->exit_count++] = (struct pending_exit){
 			.jump = jcc_rel32(e, CC_NE), .target = block->offset, .leave = true };
 	} else {
-		t->misses[t->miss_count++] = jcc_rel32(e, CC_NE);
+		t->wrong_mode = jcc_rel32(e, CC_NE);
 		if (block->offset)
 			lea(e, true, R11, R11, -(i32)block->offset);
 		store_gs(e, R11, CPU_OFFSET(vpage));
@@ -222,6 +222,7 @@ struct block *translate(struct translator *t, struct cpu *cpu, u32 page, u16 off
 		.insn_count = t->count, .valid = true, .vpage = t->vpage };
 	t->e = (struct emitter){ .at = (u8 *)(block + 1), .end = cache->rw + cache->used + BLOCK_ROOM };
 	t->site_count = t->access_count = t->exit_count = t->miss_count = 0;
+	t->wrong_mode = NULL;
 	t->branch = false;
 	emit_block(t);
 	if (t->e.overflow)

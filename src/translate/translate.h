@@ -91,8 +91,9 @@ struct translator {
 	unsigned access_count;
 	struct pending_exit exits[MAX_EXITS];
 	unsigned exit_count;
-	u8 *misses[MAX_EXITS * 2 + 4]; /* rel32s that go to the block's way to engine_far */
+	u8 *misses[MAX_EXITS * 2 + 4]; /* rel32s that go to the block's way to engine_miss */
 	unsigned miss_count;
+	u8 *wrong_mode;  /* rel32 of the far entry, found in the jump cache in another mode; NULL */
 	bool branch;     /* the misses are an indirect branch's, in 64-bit mode ... */
 	u32 branch_undo; /* ... which has added this to RSP */
 	struct place places[MAX_INSNS];
