@@ -90,6 +90,7 @@ static void print_soft_cpu(const struct cpu *cpu)
 	count("blocks", s->blocks);
 	count("TLB fills", s->tlb_fills);
 	count("TLB flushes", s->flushes);
+	count("TLB flushes, nothing changed", s->flushes_held);
 	count("indirect jump misses", s->jump_misses);
 	count("slow accesses", s->slow_accesses);
 	count("interrupts delivered", s->irqs);

@@ -12,30 +12,43 @@
 #include <unistd.h>
 
 #include "cpu/context.h"
+#include "cpu/trail.h"
 
 _Static_assert(sizeof(struct cpu) <= CPU_PAGES_SIZE, "the vCPU outgrew the head of a context");
 
-/* cpu->nested_tag: bits 51:12 are the EP4TA, EPTP_ACCESSED_DIRTY is where the EPTP has it. */
-#define TAG_EPT BIT(0)
-#define TAG_NESTED BIT(1) /* AMD's nested paging */
-#define TAG_MODE_BASED BIT(2)
-#define TAG_APIC_ACCESS BIT(3)
-#define TAG_ACCESSED_DIRTY BIT(6)
-#define TAG_EP4TA MASK(51, 12)
+#define BLOCKS_SIZE (CONTEXTS * sizeof(struct context_block))
+#define TRAILS_SIZE (CONTEXTS * TRAIL_ENTRIES * sizeof(struct trail_entry))
+
+/* Zeroes that cost nothing until they are touched; NULL: there are none. */
+static void *reserve(u64 size)
+{
+	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return memory == MAP_FAILED ? NULL : memory;
+}
+
+static void release(struct context_pool *pool)
+{
+	if (pool->blocks)
+		munmap(pool->blocks, BLOCKS_SIZE);
+	if (pool->trails)
+		munmap(pool->trails, TRAILS_SIZE);
+	free(pool);
+}
 
 /* Maps the vCPU's pages at the head of every block; the rest of a block is private memory. */
 static int map_contexts(struct context_pool *pool, int fd)
 {
-	u64 size = CONTEXTS * sizeof(struct context_block);
-
-	pool->blocks = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (pool->blocks == MAP_FAILED)
-		return -errno;
+	pool->blocks = reserve(BLOCKS_SIZE);
+	pool->trails = reserve(TRAILS_SIZE);
+	if (!pool->blocks || !pool->trails)
+		return -ENOMEM;
 	for (unsigned i = 0; i < CONTEXTS; i++) {
 		u8 *block = pool->blocks + i * sizeof(struct context_block);
 
 		pool->contexts[i].block = (struct context_block *)block;
+		pool->contexts[i].trail.entries = pool->trails + i * TRAIL_ENTRIES;
 		if (mmap(block, CPU_PAGES_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
 			    0) == MAP_FAILED)
 			return -errno;
@@ -57,7 +70,8 @@ int tlb_init(struct cpu **result)
 	error = map_contexts(pool, fd);
 	close(fd);
 	if (error) {
-		free(pool);
+		munmap(cpu, CPU_PAGES_SIZE);
+		release(pool);
 		return error;
 	}
 	cpu->self = (u64)cpu;
@@ -77,9 +91,8 @@ void tlb_free(struct cpu *cpu)
 {
 	struct context_pool *pool = pool_of(cpu);
 
-	munmap(pool->blocks, CONTEXTS * sizeof(struct context_block));
 	munmap(cpu, CPU_PAGES_SIZE);
-	free(pool);
+	release(pool);
 }
 
 /* ---- selection ---- */
@@ -89,11 +102,11 @@ void tlb_world_changed(struct cpu *cpu)
 	u64 tag = 0;
 
 	if (cpu->nested_paging && cpu->ept) {
-		tag = TAG_EPT | (cpu->nested_root & (TAG_EP4TA | TAG_ACCESSED_DIRTY));
+		tag = TAG_EPT | (cpu->nested_root & (TAG_ROOT | TAG_ACCESSED_DIRTY));
 		if (cpu->ept_mode_based)
 			tag |= TAG_MODE_BASED;
 	} else if (cpu->nested_paging) {
-		tag = TAG_NESTED;
+		tag = TAG_NESTED | (cpu->nested_root & TAG_ROOT);
 	}
 	if (cpu->apic_access_page != NO_APIC_ACCESS_PAGE)
 		tag |= TAG_APIC_ACCESS;
@@ -144,7 +157,8 @@ static const struct context *global_source(const struct context_pool *pool, u64 
 	if (key_privilege(key) == PRIV_USER || !(key & KEY_PAGING))
 		return NULL;
 	for (unsigned i = 0; i < CONTEXTS; i++)
-		if (context_filled(pool, i) && !((pool->tags[i].key ^ key) & ~(u64)KEY_PCID) &&
+		if (context_filled(pool, i) && !pool->contexts[i].flush_asked &&
+			!((pool->tags[i].key ^ key) & ~(u64)KEY_PCID) &&
 			pool->tags[i].tag == tag &&
 			(best == CONTEXTS || pool->tags[i].used > pool->tags[best].used))
 			best = i;
@@ -162,17 +176,29 @@ static __attribute__((noinline)) unsigned make(struct cpu *cpu, u64 key, u64 tag
 	if (!pool->tags[i].key)
 		context_fresh(context);
 	pool->tags[i] = (struct context_tags){ 0 };
+	context->tag = tag;
 	context_clear(cpu, context);
-	context->flush_due = false;
+	context->flush_due = context->flush_asked = false;
 	source = global_source(pool, key, tag);
-	if (source)
+	if (source) {
 		context_copy_global(context, source);
+		trail_lose(&context->trail);
+	}
 	pool->tags[i] = (struct context_tags){ .key = key, .tag = tag };
 	pool->index[index_of(key, tag)] = i;
 	context->key = key;
-	context->tag = tag;
 	context->privilege = key_privilege(key);
 	return i;
+}
+
+/* What was asked for while the context was not the current one. */
+static void flush_now(struct cpu *cpu, struct context *context)
+{
+	if (!context->flush_due && trail_holds(cpu, &context->trail))
+		cpu->stats.flushes_held++;
+	else
+		context_clear(cpu, context);
+	context->flush_due = context->flush_asked = false;
 }
 
 void tlb_select(struct cpu *cpu)
@@ -185,10 +211,8 @@ void tlb_select(struct cpu *cpu)
 	if (unlikely(i == CONTEXTS))
 		i = make(cpu, key, cpu->nested_tag);
 	context = &pool->contexts[i];
-	if (unlikely(context->flush_due)) {
-		context_clear(cpu, context);
-		context->flush_due = false;
-	}
+	if (unlikely(context->flush_due || context->flush_asked))
+		flush_now(cpu, context);
 	pool->tags[i].used = ++pool->clock;
 	cpu->context = context;
 	cpu->context_stale = false;
@@ -225,8 +249,12 @@ void tlb_flush_asid(struct cpu *cpu, u32 asid)
 {
 	struct context_pool *pool = pool_of(cpu);
 
-	FOR_CONTEXTS(pool, i, KEY_ASID, key_asid(asid))
-		flush(cpu, i);
+	FOR_CONTEXTS(pool, i, KEY_ASID, key_asid(asid)) {
+		if (&pool->contexts[i] == cpu->context)
+			context_clear(cpu, cpu->context);
+		else
+			pool->contexts[i].flush_asked = true;
+	}
 }
 
 void tlb_flush_asid_local(struct cpu *cpu, u32 asid)
@@ -268,7 +296,7 @@ void tlb_flush_ept(struct cpu *cpu, u64 eptp)
 	struct context_pool *pool = pool_of(cpu);
 
 	FOR_CONTEXTS(pool, i, 0, 0)
-		if ((pool->tags[i].tag & TAG_EPT) && !((pool->tags[i].tag ^ eptp) & TAG_EP4TA))
+		if ((pool->tags[i].tag & TAG_EPT) && !((pool->tags[i].tag ^ eptp) & TAG_ROOT))
 			flush(cpu, i);
 }
 

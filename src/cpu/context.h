@@ -12,6 +12,14 @@
 
 _Static_assert(CONTEXTS <= CONTEXT_INDEX, "a byte names a context");
 
+/* cpu->nested_tag: bits 51:12 are the EP4TA or nCR3, EPTP_ACCESSED_DIRTY is where the EPTP has it. */
+#define TAG_EPT BIT(0)
+#define TAG_NESTED BIT(1) /* AMD's nested paging */
+#define TAG_MODE_BASED BIT(2)
+#define TAG_APIC_ACCESS BIT(3)
+#define TAG_ACCESSED_DIRTY BIT(6)
+#define TAG_ROOT MASK(51, 12)
+
 /* What a context is found by, apart from it so that a search reads few cache lines. */
 struct context_tags {
 	u64 key; /* KEY_*; 0: never used */
@@ -24,6 +32,7 @@ struct context_pool {
 	struct context_tags tags[CONTEXTS];
 	u8 index[CONTEXT_INDEX]; /* by hash of key and tag: where it was last */
 	u8 *blocks; /* CONTEXTS of struct context_block, one after the other */
+	struct trail_entry *trails; /* the same of TRAIL_ENTRIES */
 	u64 clock;
 };
 

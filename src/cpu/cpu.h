@@ -131,6 +131,7 @@ struct failed_check {
 
 struct cpu_stats {
 	u64 insns_translated, blocks, tlb_fills, jump_misses, slow_accesses, irqs, flushes;
+	u64 flushes_held; /* asked for where nothing had changed, see trail.h */
 	u64 exits[2][STAT_EXIT_REASONS]; /* [vendor's unit] by exit code, 255: others */
 	struct failed_check failed_check[STAT_FAILED_CHECKS];
 	u64 failed_others; /* by checks for which no row was free */

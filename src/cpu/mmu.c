@@ -13,6 +13,7 @@
  */
 #include "base/log.h"
 #include "cpu/handlers.h"
+#include "cpu/trail.h"
 #include "cpu/walk.h"
 
 /* Entries, APM2 5.3 */
@@ -346,6 +347,16 @@ static inline bool walk_by_hint(struct cpu *cpu, const struct paging *paging, u6
 	return true;
 }
 
+/* After a walk whose A and D bits are set, for the current context. */
+static inline void leave_trail(struct cpu *cpu, const struct paging *paging, const struct walk *walk)
+{
+	if (likely(!cpu->context->trail.complete))
+		return;
+	for (unsigned i = 0; i < walk->steps; i++)
+		trail_add(cpu, paging->form == FORM_LONG ? walk->step[i].entry : NULL,
+			walk->step[i].value, paging->stage == STAGE_SECOND);
+}
+
 /* After a walk whose A bits are set. */
 static inline void leave_hint(struct cpu *cpu, const struct paging *paging, u64 address,
 	const struct walk *walk)
@@ -432,8 +443,10 @@ static int nested_tables(struct cpu *cpu, u64 gpa, unsigned access, const struct
 		if (!nested_permit(&walk, access))
 			return nested_fault(cpu, gpa, access, origin, PF_P);
 	} while (unlikely(!set_accessed(cpu, &paging, &walk, write)));
-	if (hints)
+	if (hints) {
 		leave_hint(cpu, &paging, gpa, &walk);
+		leave_trail(cpu, &paging, &walk);
+	}
 	out->gpa = walk.page + (gpa & (walk.span - 1));
 	out->span = walk.span;
 	out->writable = walk.write && leaf_dirty(&walk);
@@ -547,8 +560,10 @@ int mmu_translate(struct cpu *cpu, u64 linear, unsigned access, bool user, bool 
 			return OUTCOME_FAULT;
 	} while (unlikely(!set_accessed(cpu, &paging, &walk, write)));
 
-	if (hints)
+	if (hints) {
 		leave_hint(cpu, &paging, linear, &walk);
+		leave_trail(cpu, &paging, &walk);
+	}
 	out->gpa = walk.page + (linear & (walk.span - 1));
 	out->span = walk.span;
 	out->writable = permitted(cpu, &walk, ACCESS_WRITE, user, smap) && leaf_dirty(&walk);

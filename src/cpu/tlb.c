@@ -4,6 +4,7 @@
  * from. All of it is the vCPU thread's own.
  */
 #include "cpu/context.h"
+#include "cpu/trail.h"
 #include "mem/dirty.h"
 
 _Static_assert(sizeof(struct tlb_entry) == 32 && sizeof(struct jump_entry) == 16,
@@ -153,6 +154,8 @@ void context_keep_global(struct cpu *cpu, struct context *context)
 		if (!context->exec[i].global)
 			context->exec[i].linear = ~0ull;
 	walk_hints_flush(context);
+	/* what stays may have come by another CR3 */
+	trail_lose(&context->trail);
 	cpu->stats.flushes++;
 }
 
@@ -167,6 +170,7 @@ void context_clear(struct cpu *cpu, struct context *context)
 {
 	clear_tlb(context);
 	context_clear_jumps(context);
+	trail_begin(&context->trail, context->tag & TAG_NESTED);
 	cpu->stats.flushes++;
 }
 

@@ -68,11 +68,27 @@ enum privilege { PRIV_USER, PRIV_SUPERVISOR, PRIV_SUPERVISOR_AC, PRIV_COUNT };
 #define KEY_VALID BIT(31)
 #define KEY_ASID MASK(63, 32)
 
+/* The table entries that a context was filled by, see trail.h. */
+struct trail {
+	struct trail_entry {
+		const u64 *at; /* in RAM */
+		u64 value;
+	} *entries; /* TRAIL_ENTRIES */
+	u32 count;
+	bool complete; /* nothing is in the context that came by others */
+	const struct trail_entry *last[2]; /* of each stage */
+	struct trail_roots {
+		u64 cr3, nested_root, nested_cr4, nested_efer;
+	} roots; /* where the walks began */
+};
+
 struct context {
 	struct context_block *block;
 	u64 key, tag;
 	enum privilege privilege;
 	bool flush_due;             /* nothing in it may be used: it is emptied when it is selected */
+	bool flush_asked;           /* the same unless its trail holds then */
+	struct trail trail;
 	u64 large_base, large_mask; /* a range that covers every large page cached here */
 	bool large_all;             /* they lie too far apart for one range */
 	/* slots in the lists; beyond them all slots are cleared */

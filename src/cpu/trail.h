@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A context's trail: the table entries that all in it was found by. A hypervisor whose guests share an
+ * ASID has it flushed whenever it goes from one to the other (Linux' KVM does so at each entry and
+ * exit of a nested guest), and as a rule nothing has changed in between. If the entries of the trail
+ * are what they were, each walk would end as it did: the flush is done by leaving all as it is.
+ *
+ * Kept of guests under AMD's nested paging, whose tables have both stages four levels. For context.c,
+ * tlb.c and mmu.c; all of it is the vCPU thread's own.
+ */
+#ifndef CPU_TRAIL_H
+#define CPU_TRAIL_H
+
+#include "cpu/tlb.h"
+
+/* What a trail holds for more pages than the TLB does; touched as far as it is filled. */
+#define TRAIL_ENTRIES (1u << 14)
+
+/* The context was emptied: its trail begins. kept: whether this context has one at all. */
+static inline void trail_begin(struct trail *trail, bool kept)
+{
+	trail->complete = kept;
+	trail->count = 0;
+	trail->last[0] = trail->last[1] = NULL;
+}
+
+/* Something is in the context that the trail does not know of: the next flush empties it. */
+static inline void trail_lose(struct trail *trail)
+{
+	trail->complete = false;
+}
+
+/* A walk used an entry of 4-level tables, or 32-bit or read-only ones: then `at` is NULL. `value` is as
+ * the walk left it, A and D set. second: of the second stage. */
+void trail_add(struct cpu *cpu, const u64 *at, u64 value, bool second);
+
+/* Whether walks from where the vCPU is now would find in the tables what the context has. */
+bool trail_holds(const struct cpu *cpu, const struct trail *trail);
+
+#endif
