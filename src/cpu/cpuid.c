@@ -47,6 +47,7 @@ struct cpuid_group {
 
 struct cpuid_table {
 	bool intel;
+	bool host_intel;
 	const struct cpu_model *model; /* NULL: none in particular */
 	u32 tsc_khz;
 	unsigned rows;
@@ -148,6 +149,11 @@ u64 cpu_efer_valid(const struct cpu *cpu)
 bool cpu_is_intel(const struct cpu *cpu)
 {
 	return cpu->cpuid->intel;
+}
+
+bool cpu_host_is_intel(const struct cpu *cpu)
+{
+	return cpu->cpuid->host_intel;
 }
 
 u8 cpuid_phys_bits(const struct cpuid_table *table)
@@ -591,6 +597,7 @@ int cpuid_table_new(struct cpuid_table **out, enum nested_vendor nested,
 	if (!table)
 		return -ENOMEM;
 	table->intel = vendor == NESTED_INTEL;
+	table->host_intel = host_is_intel();
 	table->model = model;
 	table->tsc_khz = measure_tsc_khz();
 	for (unsigned i = 0; i < ARRAY_SIZE(table->group); i++) {

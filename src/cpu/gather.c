@@ -42,15 +42,39 @@ static int access_element(struct cpu *cpu, const struct insn *insn, u64 base, un
 	return 0;
 }
 
+/*
+ * Vectors that a fault leaves half done. What of them no element belongs to may be zeroed by then,
+ * SDM2 VPGATHERDD says. Intel's CPUs zero the mask's and bring its elements to all ones or zeroes
+ * before anything else, and zero the destination's with the first element. AMD's do so at the end.
+ */
+static void prepare_mask(struct cpu *cpu, const struct insn_vector *vector)
+{
+	for (unsigned i = 0; i < vector->count; i++) {
+		u8 fill = vector_mask_bit(cpu, vector, i) ? 0xff : 0;
+
+		for (unsigned at = 0; at < vector->element; at++)
+			*vector_bytes(cpu, vector->mask, i * vector->element + at) = fill;
+	}
+	vector_clear_from(cpu, vector->mask, vector->count * vector->element);
+}
+
 int exec_GATHER(struct cpu *cpu, const struct insn *insn)
 {
 	const struct insn_vector *vector = &insn->vector;
 	u64 base = cpu_effective_address(cpu, insn);
+	unsigned length = vector->count * MAX(vector->element, vector->index_size);
+	bool early = vector->mask_kind == INSN_MASK_OPMASK || cpu_host_is_intel(cpu);
 
 	vector_open(cpu);
+	if (early && vector->mask_kind == INSN_MASK_VECTOR)
+		prepare_mask(cpu, vector);
 	for (unsigned i = 0; i < vector->count; i++) {
-		if (vector_mask_bit(cpu, vector, i) && access_element(cpu, insn, base, i))
-			return OUTCOME_FAULT;
+		if (vector_mask_bit(cpu, vector, i)) {
+			if (access_element(cpu, insn, base, i))
+				return OUTCOME_FAULT;
+			if (early && !vector->store)
+				vector_clear_from(cpu, vector->reg, length);
+		}
 		strike(cpu, vector, i);
 	}
 	if (vector->mask_kind == INSN_MASK_OPMASK)
