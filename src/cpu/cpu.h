@@ -549,8 +549,9 @@ void cpuid_table_free(struct cpuid_table *table);
 void cpu_cpuid(struct cpu *cpu, u32 leaf, u32 subleaf, u32 out[4]);
 u8 cpuid_phys_bits(const struct cpuid_table *table); /* for cpu->phys_bits */
 u32 cpuid_tsc_khz(const struct cpuid_table *table);  /* of the host, measured */
-/* Whether the guest has a feature: leaf, subleaf 0 register (0 EAX .. 3 EDX) and bit. */
+/* Whether the guest has a feature: leaf, register (0 EAX .. 3 EDX) of subleaf 0 and bit. */
 bool cpu_has(const struct cpu *cpu, u32 leaf, unsigned reg, unsigned bit);
+bool cpu_has_in(const struct cpu *cpu, u32 leaf, u32 subleaf, unsigned reg, unsigned bit);
 /* What the manuals leave to the CPU, where its vendors differ and C has to do as the host would. */
 bool cpu_host_is_intel(const struct cpu *cpu);
 

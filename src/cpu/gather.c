@@ -43,19 +43,28 @@ static int access_element(struct cpu *cpu, const struct insn *insn, u64 base, un
 }
 
 /*
- * Vectors that a fault leaves half done. What of them no element belongs to may be zeroed by then,
- * SDM2 VPGATHERDD says. Intel's CPUs zero the mask's and bring its elements to all ones or zeroes
- * before anything else, and zero the destination's with the first element. AMD's do so at the end.
+ * What a fault leaves of vectors that are half done. Bytes that no element belongs to may be zeroed by
+ * then, SDM2 VPGATHERDD says, and when is the CPU's choice. Intel's bring the mask to all ones or zeroes
+ * first, as the manual's pseudocode has it, and zero those bytes with the first element that is there;
+ * AMD's touch nothing but the elements.
  */
-static void prepare_mask(struct cpu *cpu, const struct insn_vector *vector)
+static void prepare_mask(struct cpu *cpu, const struct insn_vector *vector, unsigned length)
 {
-	for (unsigned i = 0; i < vector->count; i++) {
-		u8 fill = vector_mask_bit(cpu, vector, i) ? 0xff : 0;
+	for (unsigned at = 0; at < length; at += vector->element) {
+		u8 fill = *vector_bytes(cpu, vector->mask, at + vector->element - 1) & 0x80 ? 0xff : 0;
 
-		for (unsigned at = 0; at < vector->element; at++)
-			*vector_bytes(cpu, vector->mask, i * vector->element + at) = fill;
+		for (unsigned i = 0; i < vector->element; i++)
+			*vector_bytes(cpu, vector->mask, at + i) = fill;
 	}
-	vector_clear_from(cpu, vector->mask, vector->count * vector->element);
+	vector_clear_from(cpu, vector->mask, length);
+}
+
+static void clear_unused(struct cpu *cpu, const struct insn_vector *vector, unsigned length)
+{
+	if (vector->mask_kind == INSN_MASK_VECTOR)
+		vector_clear_from(cpu, vector->mask, vector->count * vector->element);
+	if (!vector->store)
+		vector_clear_from(cpu, vector->reg, length);
 }
 
 int exec_GATHER(struct cpu *cpu, const struct insn *insn)
@@ -67,13 +76,13 @@ int exec_GATHER(struct cpu *cpu, const struct insn *insn)
 
 	vector_open(cpu);
 	if (early && vector->mask_kind == INSN_MASK_VECTOR)
-		prepare_mask(cpu, vector);
+		prepare_mask(cpu, vector, length);
 	for (unsigned i = 0; i < vector->count; i++) {
 		if (vector_mask_bit(cpu, vector, i)) {
 			if (access_element(cpu, insn, base, i))
 				return OUTCOME_FAULT;
-			if (early && !vector->store)
-				vector_clear_from(cpu, vector->reg, length);
+			if (early)
+				clear_unused(cpu, vector, length);
 		}
 		strike(cpu, vector, i);
 	}

@@ -306,8 +306,13 @@ static bool offers_avx512(const struct cpu *cpu, ZydisISASet isa)
 			return cpu_has(cpu, 7, sets[i].reg, sets[i].bit) &&
 			       ((isa != sets[i].set_128 && isa != sets[i].set_256) ||
 				       cpu_has(cpu, 7, EBX, 31));
-	/* ER, PF, 4FMAPS and 4VNNIW are of CPUs that are no more; BF16 is in leaf 7.1, not offered */
-	return false;
+	switch (isa) {
+	case ZYDIS_ISA_SET_AVX512_BF16_128:
+	case ZYDIS_ISA_SET_AVX512_BF16_256:
+		return cpu_has_in(cpu, 7, 1, 0, 5) && cpu_has(cpu, 7, EBX, 31);
+	case ZYDIS_ISA_SET_AVX512_BF16_512: return cpu_has_in(cpu, 7, 1, 0, 5);
+	default: return false; /* ER, PF, 4FMAPS and 4VNNIW: of CPUs that are no more */
+	}
 }
 
 bool cpu_offers(const struct cpu *cpu, ZydisISASet isa)
@@ -343,7 +348,7 @@ bool cpu_offers(const struct cpu *cpu, ZydisISASet isa)
 	case ZYDIS_ISA_SET_VPCLMULQDQ: return cpu_has(cpu, 7, 2, 10);
 	case ZYDIS_ISA_SET_AVXAES: return cpu_has(cpu, 1, 2, 25);
 	case ZYDIS_ISA_SET_AVX_GFNI: return cpu_has(cpu, 7, 2, 8);
-	case ZYDIS_ISA_SET_AVX_VNNI: return false; /* leaf 7.1, not offered */
+	case ZYDIS_ISA_SET_AVX_VNNI: return cpu_has_in(cpu, 7, 1, 0, 4);
 	case ZYDIS_ISA_SET_MONITOR: return cpu_has(cpu, 1, 2, 3);
 	case ZYDIS_ISA_SET_XSAVE: return cpu_has(cpu, 1, 2, 26);
 	case ZYDIS_ISA_SET_SVM: return cpu_has(cpu, 0x80000001, 2, 2);
