@@ -45,8 +45,8 @@ static int access_element(struct cpu *cpu, const struct insn *insn, u64 base, un
 /*
  * What a fault leaves of vectors that are half done. Bytes that no element belongs to may be zeroed by
  * then, SDM2 VPGATHERDD says, and when is the CPU's choice. Intel's bring the mask to all ones or zeroes
- * first, as the manual's pseudocode has it, and zero those bytes with the first element that is there;
- * AMD's touch nothing but the elements.
+ * first, as the manual's pseudocode has it, and zero what lies above the destination with the first
+ * element that is there; AMD's touch nothing but the elements.
  */
 static void prepare_mask(struct cpu *cpu, const struct insn_vector *vector, unsigned length)
 {
@@ -57,14 +57,6 @@ static void prepare_mask(struct cpu *cpu, const struct insn_vector *vector, unsi
 			*vector_bytes(cpu, vector->mask, at + i) = fill;
 	}
 	vector_clear_from(cpu, vector->mask, length);
-}
-
-static void clear_unused(struct cpu *cpu, const struct insn_vector *vector, unsigned length)
-{
-	if (vector->mask_kind == INSN_MASK_VECTOR)
-		vector_clear_from(cpu, vector->mask, vector->count * vector->element);
-	if (!vector->store)
-		vector_clear_from(cpu, vector->reg, length);
 }
 
 int exec_GATHER(struct cpu *cpu, const struct insn *insn)
@@ -81,8 +73,8 @@ int exec_GATHER(struct cpu *cpu, const struct insn *insn)
 		if (vector_mask_bit(cpu, vector, i)) {
 			if (access_element(cpu, insn, base, i))
 				return OUTCOME_FAULT;
-			if (early)
-				clear_unused(cpu, vector, length);
+			if (early && !vector->store)
+				vector_clear_from(cpu, vector->reg, length);
 		}
 		strike(cpu, vector, i);
 	}

@@ -36,9 +36,9 @@ static int element_linear(struct cpu *cpu, const struct insn *insn, u64 address,
 }
 
 /*
- * Where a store under an opmask reaches from a page into the next, and that faults, Intel's CPUs name
- * the last byte that they would have stored, not the first of that page. SDM3 4.7 leaves open which
- * of an access's addresses CR2 gets.
+ * Where a masked store reaches from a page into the next, and that faults, Intel's CPUs name the last
+ * byte that they would have stored, AMD's the first in that page. SDM3 4.7 leaves open which of an
+ * access's addresses CR2 gets. Under an opmask all do as Intel's here.
  */
 static void split_store_fault(struct cpu *cpu, const struct access *access, u64 elements,
 	unsigned size)
@@ -72,6 +72,9 @@ int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct
 	/* with no element to access there is nothing that could be misaligned */
 	if (elements && align && access->linear & (align - 1))
 		return cpu_fault_code(cpu, VEC_GP, 0);
+	/* #AC is for operands of eight bytes at most, SDM2 2.8 */
+	if (elements && access->len <= 8 && cpu_check_aligned(cpu, access->linear, access->len))
+		return OUTCOME_FAULT;
 	for (unsigned i = 0; i < vector->count; i++) {
 		unsigned at = i * size;
 
@@ -81,7 +84,8 @@ int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct
 			return OUTCOME_FAULT;
 		if (write ? cpu_probe(cpu, linear, size, kind)
 			  : cpu_read(cpu, linear, access->host + at, size, kind)) {
-			if (write && vector->mask_kind == INSN_MASK_OPMASK)
+			if (write && vector->count > 1 &&
+				(vector->mask_kind == INSN_MASK_OPMASK || cpu_host_is_intel(cpu)))
 				split_store_fault(cpu, access, elements, size);
 			return OUTCOME_FAULT;
 		}
