@@ -480,10 +480,11 @@ int cpu_access_begin(struct cpu *cpu, struct access *access, u64 linear, unsigne
 void cpu_access_commit(struct cpu *cpu, struct access *access);
 /*
  * The same for insn's operand under a mask, masked.c: always a buffer, and elements that the mask
- * leaves out are not touched. address: linear, or is_offset: in insn->seg.
+ * leaves out are not touched. address: linear, or is_offset: in insn->seg. align: of the whole
+ * operand, 0: any.
  */
 int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct insn *insn,
-	u64 address, bool is_offset, unsigned kind);
+	u64 address, bool is_offset, unsigned align, unsigned kind);
 /* Whether len bytes may be accessed, nothing more: 0 or OUTCOME_FAULT. */
 int cpu_probe(struct cpu *cpu, u64 linear, u64 len, unsigned access);
 
@@ -549,8 +550,11 @@ void cpuid_table_free(struct cpuid_table *table);
 void cpu_cpuid(struct cpu *cpu, u32 leaf, u32 subleaf, u32 out[4]);
 u8 cpuid_phys_bits(const struct cpuid_table *table); /* for cpu->phys_bits */
 u32 cpuid_tsc_khz(const struct cpuid_table *table);  /* of the host, measured */
-/* Whether the guest has a feature: leaf, subleaf 0 register (0 EAX .. 3 EDX) and bit. */
+/* Whether the guest has a feature: leaf, register (0 EAX .. 3 EDX) of subleaf 0 and bit. */
 bool cpu_has(const struct cpu *cpu, u32 leaf, unsigned reg, unsigned bit);
+bool cpu_has_in(const struct cpu *cpu, u32 leaf, u32 subleaf, unsigned reg, unsigned bit);
+/* What the manuals leave to the CPU, where its vendors differ and C has to do as the host would. */
+bool cpu_host_is_intel(const struct cpu *cpu);
 
 /* ---- time ---- */
 u64 cpu_tsc(const struct cpu *cpu); /* the guest's */

@@ -47,6 +47,7 @@ struct cpuid_group {
 
 struct cpuid_table {
 	bool intel;
+	bool host_intel;
 	const struct cpu_model *model; /* NULL: none in particular */
 	u32 tsc_khz;
 	unsigned rows;
@@ -127,11 +128,16 @@ void cpu_cpuid(struct cpu *cpu, u32 leaf, u32 subleaf, u32 out[4])
 	}
 }
 
-bool cpu_has(const struct cpu *cpu, u32 leaf, unsigned reg, unsigned bit)
+bool cpu_has_in(const struct cpu *cpu, u32 leaf, u32 subleaf, unsigned reg, unsigned bit)
 {
-	const struct cpuid_row *row = find_row(cpu->cpuid, leaf, 0);
+	const struct cpuid_row *row = find_row(cpu->cpuid, leaf, subleaf);
 
 	return row && (row->reg[reg] >> bit & 1);
+}
+
+bool cpu_has(const struct cpu *cpu, u32 leaf, unsigned reg, unsigned bit)
+{
+	return cpu_has_in(cpu, leaf, 0, reg, bit);
 }
 
 u64 cpu_cr4_valid(const struct cpu *cpu)
@@ -148,6 +154,11 @@ u64 cpu_efer_valid(const struct cpu *cpu)
 bool cpu_is_intel(const struct cpu *cpu)
 {
 	return cpu->cpuid->intel;
+}
+
+bool cpu_host_is_intel(const struct cpu *cpu)
+{
+	return cpu->cpuid->host_intel;
 }
 
 u8 cpuid_phys_bits(const struct cpuid_table *table)
@@ -215,6 +226,10 @@ static void add(struct cpuid_table *table, u32 leaf, u32 subleaf, u32 eax, u32 e
 #define F7_ECX_AVX (BIT(9) | BIT(10))
 #define F7_ECX_AVX512 (BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14))
 #define F7_EDX_FSRM BIT(4)
+#define F7_EDX_AVX512 BIT(23) /* FP16 */
+/* Leaf 7, subleaf 1: AVX_VNNI; AVX512_BF16 */
+#define F7_1_EAX_AVX BIT(4)
+#define F7_1_EAX_AVX512 BIT(5)
 /* Intel's SPEC_CTRL and ARCH_CAPABILITIES, by which a kernel sees that it need do nothing */
 #define F7_EDX_INTEL (BIT(26) | BIT(29))
 
@@ -339,10 +354,10 @@ static void add_vendor(struct cpuid_table *table, u32 leaf, u32 last)
 
 static bool add_features(struct cpuid_table *table, enum nested_vendor nested, unsigned cpus)
 {
-	struct cpuid_row host = host_leaf(1, 0), host7 = host_leaf(7, 0);
+	struct cpuid_row host = host_leaf(1, 0), host7 = host_leaf(7, 0), host71 = { 0 };
 	bool avx = table->xsave.mask & XCR0_AVX, avx512 = table->xsave.mask & XCR0_AVX512;
 	u32 ecx = F1_ECX_V2 | F1_ECX_EMULATED | (host.reg[ECX] & F1_ECX_HOST);
-	u32 edx = F1_EDX_ALWAYS | (cpus > 1 ? BIT(28) : 0), ebx7, ecx7, edx7;
+	u32 edx = F1_EDX_ALWAYS | (cpus > 1 ? BIT(28) : 0), ebx7, ecx7, edx7, eax71 = 0;
 
 	if ((host.reg[ECX] & F1_ECX_V2) != F1_ECX_V2)
 		return false;
@@ -357,18 +372,23 @@ static bool add_features(struct cpuid_table *table, enum nested_vendor nested, u
 	ebx7 = F7_EBX_EMULATED | (host7.reg[EBX] & F7_EBX_HOST);
 	ecx7 = F7_ECX_EMULATED | (host7.reg[ECX] & F7_ECX_HOST);
 	edx7 = host7.reg[EDX] & F7_EDX_FSRM;
+	if (host7.reg[EAX])
+		host71 = host_leaf(7, 1);
 	if (avx) {
+		eax71 |= host71.reg[EAX] & F7_1_EAX_AVX;
 		ebx7 |= host7.reg[EBX] & F7_EBX_AVX;
 		ecx7 |= host7.reg[ECX] & F7_ECX_AVX;
 	}
 	if (avx512) {
+		eax71 |= host71.reg[EAX] & F7_1_EAX_AVX512;
+		edx7 |= host7.reg[EDX] & F7_EDX_AVX512;
 		ebx7 |= host7.reg[EBX] & F7_EBX_AVX512;
 		ecx7 |= host7.reg[ECX] & F7_ECX_AVX512;
 	}
 	if (table->intel)
 		edx7 |= F7_EDX_INTEL;
-	add(table, 7, 0, 0, ebx7, ecx7, edx7);
-	add(table, 7, 1, 0, 0, 0, 0); /* so that others than 0 read as zero */
+	add(table, 7, 0, eax71 ? 1 : 0, ebx7, ecx7, edx7);
+	add(table, 7, 1, eax71, 0, 0, 0); /* so that others than 0 read as zero */
 	return true;
 }
 
@@ -591,6 +611,7 @@ int cpuid_table_new(struct cpuid_table **out, enum nested_vendor nested,
 	if (!table)
 		return -ENOMEM;
 	table->intel = vendor == NESTED_INTEL;
+	table->host_intel = host_is_intel();
 	table->model = model;
 	table->tsc_khz = measure_tsc_khz();
 	for (unsigned i = 0; i < ARRAY_SIZE(table->group); i++) {

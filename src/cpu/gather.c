@@ -42,15 +42,40 @@ static int access_element(struct cpu *cpu, const struct insn *insn, u64 base, un
 	return 0;
 }
 
+/*
+ * What a fault leaves of vectors that are half done. Bytes that no element belongs to may be zeroed by
+ * then, SDM2 VPGATHERDD says, and when is the CPU's choice. Intel's bring the mask to all ones or zeroes
+ * first, as the manual's pseudocode has it, and zero what lies above the destination with the first
+ * element that is there; AMD's touch nothing but the elements.
+ */
+static void prepare_mask(struct cpu *cpu, const struct insn_vector *vector, unsigned length)
+{
+	for (unsigned at = 0; at < length; at += vector->element) {
+		u8 fill = *vector_bytes(cpu, vector->mask, at + vector->element - 1) & 0x80 ? 0xff : 0;
+
+		for (unsigned i = 0; i < vector->element; i++)
+			*vector_bytes(cpu, vector->mask, at + i) = fill;
+	}
+	vector_clear_from(cpu, vector->mask, length);
+}
+
 int exec_GATHER(struct cpu *cpu, const struct insn *insn)
 {
 	const struct insn_vector *vector = &insn->vector;
 	u64 base = cpu_effective_address(cpu, insn);
+	unsigned length = vector->count * MAX(vector->element, vector->index_size);
+	bool early = vector->mask_kind == INSN_MASK_OPMASK || cpu_host_is_intel(cpu);
 
 	vector_open(cpu);
+	if (early && vector->mask_kind == INSN_MASK_VECTOR)
+		prepare_mask(cpu, vector, length);
 	for (unsigned i = 0; i < vector->count; i++) {
-		if (vector_mask_bit(cpu, vector, i) && access_element(cpu, insn, base, i))
-			return OUTCOME_FAULT;
+		if (vector_mask_bit(cpu, vector, i)) {
+			if (access_element(cpu, insn, base, i))
+				return OUTCOME_FAULT;
+			if (early && !vector->store)
+				vector_clear_from(cpu, vector->reg, length);
+		}
 		strike(cpu, vector, i);
 	}
 	if (vector->mask_kind == INSN_MASK_OPMASK)

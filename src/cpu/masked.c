@@ -35,8 +35,23 @@ static int element_linear(struct cpu *cpu, const struct insn *insn, u64 address,
 	return 0;
 }
 
+/*
+ * Where a masked store reaches from a page into the next, and that faults, Intel's CPUs name the last
+ * byte that they would have stored, AMD's the first in that page. SDM3 4.7 leaves open which of an
+ * access's addresses CR2 gets. Under an opmask all do as Intel's here.
+ */
+static void split_store_fault(struct cpu *cpu, const struct access *access, u64 elements,
+	unsigned size)
+{
+	u64 first = access->linear + __builtin_ctzll(elements) * size;
+	u64 last = access->linear + (64 - __builtin_clzll(elements)) * size - 1;
+
+	if (cpu->fault.vector == VEC_PF && (cpu->fault.address ^ first) & PAGE_MASK)
+		cpu->fault.address = cpu_long64(cpu) ? last : (u32)last;
+}
+
 int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct insn *insn,
-	u64 address, bool is_offset, unsigned kind)
+	u64 address, bool is_offset, unsigned align, unsigned kind)
 {
 	const struct insn_vector *vector = &insn->vector;
 	unsigned size = vector->element;
@@ -54,6 +69,12 @@ int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct
 	if (!cpu_long64(cpu))
 		access->linear = (u32)access->linear;
 	access->host = access->buffer + (access->linear & 63);
+	/* with no element to access there is nothing that could be misaligned */
+	if (elements && align && access->linear & (align - 1))
+		return cpu_fault_code(cpu, VEC_GP, 0);
+	/* #AC is for operands of eight bytes at most, SDM2 2.8 */
+	if (elements && access->len <= 8 && cpu_check_aligned(cpu, access->linear, access->len))
+		return OUTCOME_FAULT;
 	for (unsigned i = 0; i < vector->count; i++) {
 		unsigned at = i * size;
 
@@ -62,8 +83,12 @@ int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct
 		if (element_linear(cpu, insn, address + at, is_offset, size, write, &linear))
 			return OUTCOME_FAULT;
 		if (write ? cpu_probe(cpu, linear, size, kind)
-			  : cpu_read(cpu, linear, access->host + at, size, kind))
+			  : cpu_read(cpu, linear, access->host + at, size, kind)) {
+			if (write && vector->count > 1 &&
+				(vector->mask_kind == INSN_MASK_OPMASK || cpu_host_is_intel(cpu)))
+				split_store_fault(cpu, access, elements, size);
 			return OUTCOME_FAULT;
+		}
 		access->bytes |= (BIT(size) - 1) << at;
 	}
 	return 0;

@@ -574,7 +574,7 @@ int decode_guest(const struct cpu *cpu, u32 mode, const u8 *bytes, unsigned avai
 	else if (insn->is_mem && g->kind != KIND_EXEC)
 		set_mask(g, &z, ops);
 	if (insn->is_mem) {
-		find_alignment(g, &z);
+		find_alignment(cpu, g, &z);
 		g->waits = waits_for_x87(&z, ops);
 	}
 	return 0;

@@ -25,7 +25,7 @@ void set_gather(struct guest_insn *g, const ZydisDecodedInstruction *z,
 void set_mask(struct guest_insn *g, const ZydisDecodedInstruction *z,
 	const ZydisDecodedOperand *ops);
 /* Which alignment the memory operand must have. */
-void find_alignment(struct guest_insn *g, const ZydisDecodedInstruction *z);
+void find_alignment(const struct cpu *cpu, struct guest_insn *g, const ZydisDecodedInstruction *z);
 
 /* ---- decode.c ---- */
 void set_exec(struct guest_insn *g, unsigned op);

@@ -185,9 +185,14 @@ bool op_ends_block(unsigned op)
 	}
 }
 
+static bool is_avx512(ZydisISASet isa)
+{
+	return isa >= ZYDIS_ISA_SET_AVX512BW_128 && isa <= ZYDIS_ISA_SET_AVX512_VPOPCNTDQ_512;
+}
+
 enum fpu_need need_of_isa(ZydisISASet isa)
 {
-	if (isa >= ZYDIS_ISA_SET_AVX512BW_128 && isa <= ZYDIS_ISA_SET_AVX512_VPOPCNTDQ_512)
+	if (is_avx512(isa))
 		return NEED_AVX512;
 	switch (isa) {
 	case ZYDIS_ISA_SET_X87:
@@ -276,8 +281,44 @@ enum fpu_need need_of_isa(ZydisISASet isa)
 	}
 }
 
+/* AVX-512's parts, each by its bit of leaf 7; vectors of 128 and 256 bits want AVX512VL too, SDM1 15.2. */
+static bool offers_avx512(const struct cpu *cpu, ZydisISASet isa)
+{
+	enum { EBX = 1, ECX, EDX };
+#define SET(name, last_name, reg, bit) \
+	{ ZYDIS_ISA_SET_AVX512##name##_128, ZYDIS_ISA_SET_AVX512##name##_256, \
+		ZYDIS_ISA_SET_AVX512##name##_##last_name, reg, bit }
+	static const struct {
+		u16 set_128, set_256, last;
+		u8 reg, bit;
+	} sets[] = {
+		SET(BW, KOP, EBX, 30), SET(CD, 512, EBX, 28), SET(DQ, SCALAR, EBX, 17),
+		SET(F, SCALAR, EBX, 16), SET(_BITALG, 512, ECX, 12), SET(_FP16, SCALAR, EDX, 23),
+		SET(_GFNI, 512, ECX, 8), SET(_IFMA, 512, EBX, 21), SET(_VAES, 512, ECX, 9),
+		SET(_VBMI2, 512, ECX, 6), SET(_VBMI, 512, ECX, 1), SET(_VNNI, 512, ECX, 11),
+		SET(_VP2INTERSECT, 512, EDX, 8), SET(_VPCLMULQDQ, 512, ECX, 10),
+		SET(_VPOPCNTDQ, 512, ECX, 14),
+	};
+#undef SET
+
+	for (unsigned i = 0; i < ARRAY_SIZE(sets); i++)
+		if (isa >= sets[i].set_128 && isa <= sets[i].last)
+			return cpu_has(cpu, 7, sets[i].reg, sets[i].bit) &&
+			       ((isa != sets[i].set_128 && isa != sets[i].set_256) ||
+				       cpu_has(cpu, 7, EBX, 31));
+	switch (isa) {
+	case ZYDIS_ISA_SET_AVX512_BF16_128:
+	case ZYDIS_ISA_SET_AVX512_BF16_256:
+		return cpu_has_in(cpu, 7, 1, 0, 5) && cpu_has(cpu, 7, EBX, 31);
+	case ZYDIS_ISA_SET_AVX512_BF16_512: return cpu_has_in(cpu, 7, 1, 0, 5);
+	default: return false; /* ER, PF, 4FMAPS and 4VNNIW: of CPUs that are no more */
+	}
+}
+
 bool cpu_offers(const struct cpu *cpu, ZydisISASet isa)
 {
+	if (is_avx512(isa))
+		return offers_avx512(cpu, isa);
 	switch (isa) {
 	case ZYDIS_ISA_SET_ADOX_ADCX: return cpu_has(cpu, 7, 1, 19);
 	case ZYDIS_ISA_SET_BMI1: return cpu_has(cpu, 7, 1, 3);
@@ -307,15 +348,7 @@ bool cpu_offers(const struct cpu *cpu, ZydisISASet isa)
 	case ZYDIS_ISA_SET_VPCLMULQDQ: return cpu_has(cpu, 7, 2, 10);
 	case ZYDIS_ISA_SET_AVXAES: return cpu_has(cpu, 1, 2, 25);
 	case ZYDIS_ISA_SET_AVX_GFNI: return cpu_has(cpu, 7, 2, 8);
-	case ZYDIS_ISA_SET_AVX_VNNI: return false; /* leaf 7.1, not offered */
-	case ZYDIS_ISA_SET_AVX512F_128:
-	case ZYDIS_ISA_SET_AVX512F_256: return cpu_has(cpu, 7, 1, 31); /* AVX512VL */
-	case ZYDIS_ISA_SET_AVX512ER_512:
-	case ZYDIS_ISA_SET_AVX512ER_SCALAR:
-	case ZYDIS_ISA_SET_AVX512PF_512:
-	case ZYDIS_ISA_SET_AVX512_4FMAPS_512:
-	case ZYDIS_ISA_SET_AVX512_4FMAPS_SCALAR:
-	case ZYDIS_ISA_SET_AVX512_4VNNIW_512: return false; /* of CPUs that are no more */
+	case ZYDIS_ISA_SET_AVX_VNNI: return cpu_has_in(cpu, 7, 1, 0, 4);
 	case ZYDIS_ISA_SET_MONITOR: return cpu_has(cpu, 1, 2, 3);
 	case ZYDIS_ISA_SET_XSAVE: return cpu_has(cpu, 1, 2, 26);
 	case ZYDIS_ISA_SET_SVM: return cpu_has(cpu, 0x80000001, 2, 2);

@@ -372,11 +372,16 @@ static bool x87_pending(const struct cpu *cpu)
 	return fsw & 0x80;
 }
 
-/* What an operand's address must be a multiple of under MODE_ALIGN: APM2 table 8-7. */
-static unsigned natural_alignment(unsigned size)
+/*
+ * What an operand's address must be a multiple of under MODE_ALIGN: APM2 table 8-7. Intel's vector
+ * operands of more than eight bytes are not checked, SDM2 2.5.
+ */
+static unsigned natural_alignment(const struct cpu *cpu, unsigned size)
 {
 	if (size & (size - 1)) /* x87's 80 bits; all others have a handler in C */
 		return 8;
+	if (size > 8 && cpu_host_is_intel(cpu))
+		return 1;
 	return MIN(size, 16u);
 }
 
@@ -405,11 +410,7 @@ static u64 access_masked(struct cpu *cpu, struct site *site, struct block *block
 
 	if (!(block->mode & VARIANT_SLOW))
 		return engine_dispatch(cpu, VARIANT_SLOW);
-	if (site->align && address & (site->align - 1u)) {
-		cpu_fault_code(cpu, VEC_GP, 0);
-		return deliver(cpu);
-	}
-	if (cpu_access_begin_masked(cpu, &engine->access, insn, address, site->is_offset,
+	if (cpu_access_begin_masked(cpu, &engine->access, insn, address, site->is_offset, site->align,
 		    site->write ? ACCESS_WRITE : ACCESS_READ))
 		return deliver(cpu);
 	cpu->scratch[0] = (u64)engine->access.host;
@@ -435,7 +436,7 @@ u64 rt_access(struct cpu *cpu, struct site *site, u64 address)
 	if (site->masked)
 		return access_masked(cpu, site, block, address);
 	if (site_linear(cpu, site, address, &linear) ||
-	    cpu_check_aligned(cpu, linear, natural_alignment(site->size)))
+	    cpu_check_aligned(cpu, linear, natural_alignment(cpu, site->size)))
 		return deliver(cpu);
 	if (cpu_watching(cpu)) {
 		if (site->read)

@@ -139,7 +139,7 @@ void set_mask(struct guest_insn *g, const ZydisDecodedInstruction *z,
 }
 
 /* Vector operands that must be aligned: SDM2 2.5 (legacy types 1, 2, 4), APM1 4.3.2. */
-void find_alignment(struct guest_insn *g, const ZydisDecodedInstruction *z)
+void find_alignment(const struct cpu *cpu, struct guest_insn *g, const ZydisDecodedInstruction *z)
 {
 	switch (z->mnemonic) {
 	case ZYDIS_MNEMONIC_MOVAPS:
@@ -169,7 +169,7 @@ void find_alignment(struct guest_insn *g, const ZydisDecodedInstruction *z)
 	case ZYDIS_MNEMONIC_PCMPESTRM:
 	case ZYDIS_MNEMONIC_PCMPISTRI:
 	case ZYDIS_MNEMONIC_PCMPISTRM:
-	/* here CPUs differ, and the host has the word */
+		return;
 	case ZYDIS_MNEMONIC_SHA1MSG1:
 	case ZYDIS_MNEMONIC_SHA1MSG2:
 	case ZYDIS_MNEMONIC_SHA1NEXTE:
@@ -177,7 +177,10 @@ void find_alignment(struct guest_insn *g, const ZydisDecodedInstruction *z)
 	case ZYDIS_MNEMONIC_SHA256MSG1:
 	case ZYDIS_MNEMONIC_SHA256MSG2:
 	case ZYDIS_MNEMONIC_SHA256RNDS2:
-		return;
+		/* here CPUs differ, and the host has the word: Intel's check them, AMD's do not */
+		if (!cpu_host_is_intel(cpu))
+			return;
+		/* fall through */
 	default:
 		if (g->kind != KIND_PLAIN || !g->vector || g->encoding != ENCODING_LEGACY ||
 			g->mem_size != 16)

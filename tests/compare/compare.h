@@ -162,7 +162,7 @@ enum encoding { ENC_LEGACY, ENC_VEX, ENC_EVEX };
 struct template {
 	u16 mnemonic;
 	u8 encoding;   /* enum encoding */
-	u8 map;        /* 0: one byte, 1: 0f, 2: 0f38, 3: 0f3a */
+	u8 map;        /* 0: one byte, 1: 0f, 2: 0f38, 3: 0f3a, 5 and 6: EVEX's */
 	u8 prefix;     /* 0, 66, f3, f2 */
 	u8 opcode;
 	u8 reg;        /* modrm.reg, 0xff: free, 0xfe: no modrm */

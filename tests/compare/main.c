@@ -92,7 +92,7 @@ static struct batch *new_batch(int *fd)
 static bool not_comparable(const struct state *native)
 {
 	return native->vector == VECTOR_TIMEOUT ||
-	       (native->vector == VEC_AC && (!options.amd || options.way == WAY_SUPERVISOR));
+	       (native->vector == VEC_AC && (options.way == WAY_SUPERVISOR));
 }
 
 static void count_result(const struct sequence *seq, const struct state *native)

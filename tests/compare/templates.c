@@ -63,6 +63,7 @@ static enum class classify_set(ZydisISASet set)
 	case ZYDIS_ISA_SET_AVX2:
 	case ZYDIS_ISA_SET_AVXAES:
 	case ZYDIS_ISA_SET_AVX_GFNI:
+	case ZYDIS_ISA_SET_AVX_VNNI:
 	case ZYDIS_ISA_SET_FMA:
 	case ZYDIS_ISA_SET_F16C:
 	case ZYDIS_ISA_SET_VAES:
@@ -469,12 +470,15 @@ void templates_init(bool avx512)
 		for (unsigned encoding = ENC_LEGACY; encoding <= ENC_EVEX; encoding++) {
 			if (encoding == ENC_EVEX && !avx512)
 				continue;
-			for (unsigned i = 0; i < 4 * 256 * 4 * 2 * 4 * 2; i++) {
+			for (unsigned i = 0; i < 256 * 4 * 8 * 2 * 4 * 2; i++) {
 				struct template t = { .encoding = (u8)encoding,
 					.opcode = (u8)i, .prefix = prefixes[i >> 8 & 3],
-					.map = i >> 10 & 3, .memory = i >> 12 & 1,
-					.l = i >> 13 & 3, .w = i >> 15 & 1 };
+					.map = i >> 10 & 7, .memory = i >> 13 & 1,
+					.l = i >> 14 & 3, .w = i >> 16 & 1 };
 				if (encoding == ENC_LEGACY ? t.l || t.w : !t.map)
+					continue;
+				/* EVEX has two more, for FP16 */
+				if (encoding == ENC_EVEX ? t.map == 4 || t.map == 7 : t.map > 3)
 					continue;
 				if (encoding == ENC_LEGACY && !t.map && is_prefix(mode, t.opcode))
 					continue;

@@ -99,7 +99,8 @@ static void test_features(void **state)
 	/* HLE RTM MPX SGX PKU; and of EDX: AMX */
 	const u32 never7 = BIT(2) | BIT(4) | BIT(11) | BIT(14);
 	const u32 never7d = BIT(22) | BIT(24) | BIT(25) | BIT(20);
-	u32 host[4], out[4];
+	u32 host[4], out[4], last7;
+	bool avx512f;
 
 	for (enum nested_vendor nested = NESTED_OFF; nested <= NESTED_INTEL; nested++) {
 		make_table(rig, nested, 1);
@@ -115,8 +116,17 @@ static void test_features(void **state)
 		assert_int_equal(out[EBX] & ~host[EBX] & ~emulated7, 0);
 		assert_int_equal(out[EBX] & never7, 0);
 		assert_int_equal(out[EDX] & never7d, 0);
+		last7 = out[EAX];
+		avx512f = out[EBX] & BIT(16);
+		/* FP16 */
+		assert_false(out[EDX] & BIT(23) && !(host[EDX] & BIT(23) && avx512f));
+		if (host[EAX])
+			__cpuid_count(7, 1, host[EAX], host[EBX], host[ECX], host[EDX]);
 		cpu_cpuid(&rig->cpu, 7, 1, out);
-		assert_int_equal(out[EAX] | out[EBX] | out[ECX] | out[EDX], 0);
+		/* AVX_VNNI and AVX512_BF16 */
+		assert_int_equal(out[EAX] & ~(host[EAX] & (BIT(4) | (avx512f ? BIT(5) : 0))), 0);
+		assert_int_equal(out[EBX] | out[ECX] | out[EDX], 0);
+		assert_int_equal(last7, out[EAX] ? 1 : 0);
 	}
 }
 
