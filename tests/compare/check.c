@@ -235,7 +235,7 @@ static bool is_mmx_store(ZydisMnemonic mnemonic, const ZydisDecodedInstruction *
 		return true;
 	return (mnemonic == ZYDIS_MNEMONIC_MOVQ || mnemonic == ZYDIS_MNEMONIC_MOVD) &&
 	       (insn->opcode == 0x7e || insn->opcode == 0x7f) &&
-	       insn->encoding == ZYDIS_INSTRUCTION_ENCODING_LEGACY;
+	       insn->meta.isa_set == ZYDIS_ISA_SET_PENTIUMMMX;
 }
 
 /*
