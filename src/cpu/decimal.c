@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Decimal adjustments and other instructions that 64-bit mode lacks, so that the host cannot run
- * them: APM3 chapter 3. Flags that the manual leaves undefined come out as AMD's Zen has them: as
- * by the addition that makes the result.
+ * them: APM3 chapter 3. Flags that the manuals leave undefined come out as the vendor's CPUs have
+ * them, and the two differ: on AMD's Zen they are those of the addition that makes the result, on
+ * Intel's Xeons (Sapphire Rapids) those of AL at the end, with OF clear. AAM and AAD are the same.
  */
 #include "cpu/handlers.h"
 
@@ -58,6 +59,8 @@ static int decimal_adjust(struct cpu *cpu, bool add)
 		flags |= RFLAGS_CF;
 	}
 	flags |= adjust(al, by, add, 8, &result);
+	if (cpu_is_intel(cpu))
+		flags &= ~RFLAGS_OF;
 	set_al(cpu, result);
 	return set_flags(cpu, flags);
 }
@@ -76,16 +79,19 @@ int exec_DAS(struct cpu *cpu, const struct insn *insn)
 static int ascii_adjust(struct cpu *cpu, bool add)
 {
 	u16 ax = cpu->gpr[RAX], by = 0;
-	u64 flags = 0;
-	u32 result;
+	u64 flags = 0, undefined;
+	u32 result, al;
 
 	if ((ax & 15) > 9 || (flags_of(cpu) & RFLAGS_AF)) {
 		by = 0x106;
 		flags = RFLAGS_AF | RFLAGS_CF;
 	}
-	flags |= adjust(ax, by, add, 16, &result);
-	gpr_write(cpu, RAX, 2, result & 0xff0f);
-	return set_flags(cpu, flags);
+	undefined = adjust(ax, by, add, 16, &result);
+	result &= 0xff0f;
+	if (cpu_is_intel(cpu))
+		undefined = adjust(result & 0xff, 0, true, 8, &al);
+	gpr_write(cpu, RAX, 2, result);
+	return set_flags(cpu, flags | undefined);
 }
 
 int exec_AAA(struct cpu *cpu, const struct insn *insn)

@@ -43,10 +43,17 @@ int exec_MOV_TO_SEG(struct cpu *cpu, const struct insn *insn)
 
 int exec_PUSH_SEG(struct cpu *cpu, const struct insn *insn)
 {
-	u64 rsp = cpu->gpr[RSP];
+	u64 rsp = cpu->gpr[RSP], mask = stack_mask(cpu), top = (rsp - insn->opsize) & mask;
+	u64 sel = cpu->seg[insn->reg].sel;
 
-	if (stack_push(cpu, &rsp, cpu->seg[insn->reg].sel, insn->opsize))
+	/* of 32 bits Intel's CPUs leave the upper half unwritten, SDM2 PUSH */
+	if (insn->opsize == 4 && cpu_is_intel(cpu)) {
+		if (cpu_write_seg(cpu, SS, top, &sel, 2))
+			return OUTCOME_FAULT;
+		rsp = stack_wrap(rsp, top, mask);
+	} else if (stack_push(cpu, &rsp, sel, insn->opsize)) {
 		return OUTCOME_FAULT;
+	}
 	cpu->gpr[RSP] = rsp;
 	return OUTCOME_NEXT;
 }

@@ -206,6 +206,17 @@ static inline bool comparison_ends(const struct cpu *cpu, const struct insn *ins
 	return insn->rep && equal != (insn->rep == 0xf3);
 }
 
+/*
+ * A fault in a later repetition: Intel's CPUs show the flags from before the instruction, SDM2 REP;
+ * AMD's those of the last comparison.
+ */
+static int comparison_faults(struct cpu *cpu, u32 aflags)
+{
+	if (cpu_is_intel(cpu))
+		cpu->aflags = aflags;
+	return OUTCOME_FAULT;
+}
+
 /* ---- the instructions ---- */
 
 int exec_MOVS(struct cpu *cpu, const struct insn *insn)
@@ -306,6 +317,7 @@ int exec_CMPS(struct cpu *cpu, const struct insn *insn)
 {
 	bool while_equal = insn->rep == 0xf3;
 	unsigned size = insn->opsize;
+	u32 aflags = cpu->aflags;
 	struct repeat repeat;
 	int outcome;
 
@@ -318,14 +330,14 @@ int exec_CMPS(struct cpu *cpu, const struct insn *insn)
 		/* which of two faults comes first the manuals leave open; AMD's is the second's */
 		if (operand_find(cpu, insn, ES, RDI, repeat.down, false, want, &b) ||
 		    operand_find(cpu, insn, insn->seg, RSI, repeat.down, false, want, &a))
-			return OUTCOME_FAULT;
+			return comparison_faults(cpu, aflags);
 		n = MIN(a.count, b.count);
 		if (likely(a.host && b.host && n)) {
 			n = host_cmps(cpu, a.host, b.host, n, size, repeat.down, while_equal);
 		} else {
 			if (cpu_read(cpu, b.linear, &y, size, ACCESS_READ) ||
 			    cpu_read(cpu, a.linear, &x, size, ACCESS_READ))
-				return OUTCOME_FAULT;
+				return comparison_faults(cpu, aflags);
 			n = host_cmps(cpu, (u8 *)&x, (u8 *)&y, 1, size, false, while_equal);
 		}
 		advance(cpu, insn, RSI, &repeat, n);
@@ -341,6 +353,7 @@ int exec_SCAS(struct cpu *cpu, const struct insn *insn)
 {
 	bool while_equal = insn->rep == 0xf3;
 	unsigned size = insn->opsize;
+	u32 aflags = cpu->aflags;
 	u64 value = cpu->gpr[RAX];
 	struct repeat repeat;
 	int outcome;
@@ -353,13 +366,13 @@ int exec_SCAS(struct cpu *cpu, const struct insn *insn)
 
 		if (operand_find(cpu, insn, ES, RDI, repeat.down, false,
 			    MIN(repeat.left, repeat.limit), &b))
-			return OUTCOME_FAULT;
+			return comparison_faults(cpu, aflags);
 		n = b.count;
 		if (likely(b.host)) {
 			n = host_scas(cpu, value, b.host, n, size, repeat.down, while_equal);
 		} else {
 			if (cpu_read(cpu, b.linear, &element, size, ACCESS_READ))
-				return OUTCOME_FAULT;
+				return comparison_faults(cpu, aflags);
 			n = host_scas(cpu, value, (u8 *)&element, 1, size, false, while_equal);
 		}
 		advance(cpu, insn, RDI, &repeat, n);

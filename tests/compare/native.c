@@ -192,6 +192,11 @@ static void on_signal(int sig, siginfo_t *info, void *context)
 	/* DF, TF and RF the kernel has cleared; AC, NT and ID may be the sequence's */
 	__asm__ volatile("pushq $0x202; popfq" : : : "cc", "memory");
 	if (sig == SIGPROF && (current < 0 || ticked != current)) {
+		u64 flags = (u64)uc->uc_mcontext.gregs[REG_EFL] & (RFLAGS_NT | RFLAGS_ID);
+
+		/* the frame gives back all flags but these two: Linux leaves them as rt_sigreturn's
+		 * caller has them, arch/x86/kernel/signal.c FIX_EFLAGS */
+		__asm__ volatile("pushq %0; popfq" : : "r"(flags | 0x202) : "cc", "memory");
 		ticked = current;
 		return;
 	}
