@@ -574,6 +574,9 @@ int decode_guest(const struct cpu *cpu, u32 mode, const u8 *bytes, unsigned avai
 	else if (insn->is_mem && g->kind != KIND_EXEC)
 		set_mask(g, &z, ops);
 	if (insn->is_mem) {
+		/* with a 16-bit operand Intel's CPUs read r/m16, SDM2 MOVSX; AMD's r/m32, APM3 */
+		if (z.mnemonic == ZYDIS_MNEMONIC_MOVSXD && insn->opsize == 2 && cpu_host_is_intel(cpu))
+			g->mem_size = 2;
 		find_alignment(cpu, g, &z);
 		g->waits = waits_for_x87(&z, ops);
 	}

@@ -242,6 +242,11 @@ static bool converts_first(const struct sequence *seq, const u8 *code, const str
 	       mnemonic_at(seq, code, native->rip) == ZYDIS_MNEMONIC_VCVTPS2PH;
 }
 
+static bool is_memory_fault(u32 vector)
+{
+	return vector == VEC_PF || vector == VEC_GP || vector == VEC_SS || vector == VEC_AC;
+}
+
 /* MMX registers stored: MOVQ, MOVD and MOVNTQ to memory. */
 static bool is_mmx_store(ZydisMnemonic mnemonic, const ZydisDecodedInstruction *insn)
 {
@@ -285,25 +290,30 @@ static bool is_x87_store(ZydisMnemonic mnemonic)
 /*
  * Where an Intel CPU goes another way that the manuals allow too:
  * - outside 64-bit mode an operand that goes beyond 4 GiB in a segment with that limit may fault or
- *   not, SDM3 5.3; the host goes on to a page fault at the end of the space, or its start;
+ *   not, SDM3 5.3; the host goes on to a page fault at the end of the space, or its start, or to an alignment
+ *   check;
  * - of an unmasked x87 exception and a fault of the memory operand, faults of one class in SDM3
  *   table 7-2, the first is the CPU's choice: the host stores nothing and does not look at it.
  */
 static bool intel_goes_elsewhere(const struct sequence *seq, const struct state *host,
 	const struct state *soft, const u8 *code)
 {
-	if (seq->mode != MODE64 && host->rip == soft->rip && host->vector == VEC_PF &&
-		(soft->vector == VEC_GP || soft->vector == VEC_SS))
-		return host->cr2 >= 0xfffff000 || host->cr2 < PAGE_SIZE;
-	return (soft->vector == VEC_PF || soft->vector == VEC_GP || soft->vector == VEC_SS) &&
+	if (seq->mode != MODE64 && host->rip == soft->rip &&
+		(soft->vector == VEC_GP || soft->vector == VEC_SS)) {
+		if (host->vector == VEC_PF)
+			return host->cr2 >= 0xfffff000 || host->cr2 < PAGE_SIZE;
+		if (host->vector == VEC_AC)
+			return true;
+	}
+	return is_memory_fault(soft->vector) && soft->vector != VEC_AC &&
 	       is_x87_store(mnemonic_at(seq, code, soft->rip)) && ~soft->xsave[0] & 0x3f &&
 	       host->rip != soft->rip;
 }
 
 /*
  * Bytes that an Intel CPU has stored before it faults, which the manuals leave open: the return
- * address of a CALL to a target that is not canonical, and what of FBSTP's ten bytes is before the
- * page that faults.
+ * address of a CALL to a target that is not canonical, and what of the ten bytes of FBSTP and FSTP is
+ * before the page that faults.
  */
 static bool stored_before_fault(const struct sequence *seq, const struct state *host, const u8 *code,
 	u64 address)
@@ -312,7 +322,8 @@ static bool stored_before_fault(const struct sequence *seq, const struct state *
 
 	if (mnemonic == ZYDIS_MNEMONIC_CALL && host->vector == VEC_GP && seq->mode == MODE64)
 		return host->gpr[RSP] - 1 - address < 8;
-	return mnemonic == ZYDIS_MNEMONIC_FBSTP && host->vector == VEC_PF &&
+	return (mnemonic == ZYDIS_MNEMONIC_FBSTP || mnemonic == ZYDIS_MNEMONIC_FSTP) &&
+	       host->vector == VEC_PF &&
 	       !(host->cr2 & (PAGE_SIZE - 1)) && host->cr2 - 1 - address < 9;
 }
 
@@ -365,10 +376,10 @@ bool results_differ(const struct sequence *seq, const struct result *native,
 		u64 mask = seq->mode == MODE64 ? ~0ull : 0xffffffff;
 		differ(&text, reg_names[i], a->gpr[i] & mask, b->gpr[i] & mask);
 	}
-	if (a->vector == b->vector && a->vector != VEC_BP && a->vector != VEC_DB)
+	if ((a->vector == b->vector || converts) && a->vector != VEC_BP && a->vector != VEC_DB)
 		flags &= ~(u64)dead_flags(seq, code, a->rip);
 	differ(&text, "rflags", a->rflags & flags, b->rflags & flags);
-	if (!options->amd && a->vector != VEC_BP && decode_at(seq, code, a->rip, &at_fault) &&
+	if (!options->amd && is_memory_fault(a->vector) && decode_at(seq, code, a->rip, &at_fault) &&
 		is_mmx_store(at_fault.mnemonic, &at_fault)) {
 		memcpy(turned, b->xsave, sizeof(turned));
 		turn_to_mmx(turned);
