@@ -380,7 +380,7 @@ static unsigned natural_alignment(const struct cpu *cpu, unsigned size)
 {
 	if (size & (size - 1)) /* x87's 80 bits; all others have a handler in C */
 		return 8;
-	if (size > 8 && cpu_host_is_intel(cpu))
+	if (size > 8 && cpu_is_intel(cpu))
 		return 1;
 	return MIN(size, 16u);
 }

@@ -383,7 +383,11 @@ static void alignment(void)
 	u64 cr0 = read_cr0();
 	u8 *tables = guest_pages(2);
 	struct table moved = { guest_gdtr.limit, (u64)tables + 3 };
+	u32 id[4];
+	bool intel;
 
+	cpuid(0, 0, id);
+	intel = id[1] == 0x756e6547; /* "Genu" */
 	write_cr0(cr0 & ~CR0_AM);
 	check_equal(aligned_try(load32, bytes + 1, FLAG_AC), NO_TRAP, "AC without CR0.AM");
 	write_cr0(cr0 | CR0_AM);
@@ -397,7 +401,9 @@ static void alignment(void)
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
 		for (unsigned at = 0; at <= 16; at++) {
-			unsigned want = at % rows[i].align ? VEC_AC : NO_TRAP;
+			/* no more than 8 bytes are checked by Intel's CPUs, SDM2 2.5 */
+			bool checked = rows[i].align <= 8 || !intel;
+			unsigned want = checked && at % rows[i].align ? VEC_AC : NO_TRAP;
 
 			memset(bytes, 0, sizeof(bytes));
 			check_equal(aligned_try(rows[i].code, bytes + at, FLAG_AC), want,
