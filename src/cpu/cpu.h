@@ -555,6 +555,8 @@ bool cpu_has(const struct cpu *cpu, u32 leaf, unsigned reg, unsigned bit);
 bool cpu_has_in(const struct cpu *cpu, u32 leaf, u32 subleaf, unsigned reg, unsigned bit);
 /* What the manuals leave to the CPU, where its vendors differ and C has to do as the host would. */
 bool cpu_host_is_intel(const struct cpu *cpu);
+/* The CPUID vendor the guest sees: some instructions differ. */
+bool cpu_is_intel(const struct cpu *cpu);
 
 /* ---- time ---- */
 u64 cpu_tsc(const struct cpu *cpu); /* the guest's */

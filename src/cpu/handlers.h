@@ -64,9 +64,6 @@ static inline bool cpu_protected(const struct cpu *cpu)
 	return (cpu->cr0 & CR0_PE) && !cpu_v86(cpu);
 }
 
-/* The CPUID vendor the guest sees: some instructions differ. */
-bool cpu_is_intel(const struct cpu *cpu);
-
 /* ---- pvclock.c ---- */
 int pvclock_write(struct cpu *cpu, u32 msr, u64 value); /* 0, or -1 for #GP(0) */
 int pvclock_read(struct cpu *cpu, u32 msr, u64 *value);
