@@ -199,9 +199,9 @@ int main(int argc, char **argv)
 		parts[i].run();
 		took = now() - start;
 		total += took;
-		printf("%s: work %s %.3f\n", level, parts[i].name, took);
+		printf("%s: work %s %.4f\n", level, parts[i].name, took);
 		fflush(stdout);
 	}
-	printf("%s: work total %.3f\n", level, total);
+	printf("%s: work total %.4f\n", level, total);
 	return 0;
 }
