@@ -75,6 +75,7 @@ int exec_GATHER(struct cpu *cpu, const struct insn *insn)
 				return OUTCOME_FAULT;
 			if (early && !vector->store)
 				vector_clear_from(cpu, vector->reg, length);
+			early = false;
 		}
 		strike(cpu, vector, i);
 	}

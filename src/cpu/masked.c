@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Memory operands under a mask: VMASKMOV, VPMASKMOV, and what AVX-512 has of them. Elements that
- * the mask leaves out are not accessed and cause no fault, SDM2 2.8.8 and VMASKMOV. This is the
+ * the mask leaves out are not accessed and cause no fault, SDM3 6.15, interrupt 17.8 and VMASKMOV. This is the
  * way of those that a plain look-up of the whole operand did not settle: the host runs the
  * instruction on a buffer, into which the elements were read or whose elements are written.
  *
@@ -72,7 +72,7 @@ int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct
 	/* with no element to access there is nothing that could be misaligned */
 	if (elements && align && access->linear & (align - 1))
 		return cpu_fault_code(cpu, VEC_GP, 0);
-	/* #AC is for operands of eight bytes at most, SDM2 2.8 */
+	/* #AC is for operands of eight bytes at most, SDM3 6.15, interrupt 17 */
 	if (elements && access->len <= 8 && cpu_check_aligned(cpu, access->linear, access->len))
 		return OUTCOME_FAULT;
 	for (unsigned i = 0; i < vector->count; i++) {

@@ -216,7 +216,7 @@ void context_copy_global(struct context *to, const struct context *from)
 	for (u32 n = 0; n < count; n++) {
 		unsigned slot = from->code_list[n];
 
-		if (get_bit(from->code_global, slot))
+		if (from->block->code_ids[slot] && get_bit(from->code_global, slot))
 			put_code_id(to, slot, from->block->code_ids[slot], true);
 	}
 }

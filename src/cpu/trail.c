@@ -27,10 +27,14 @@ void trail_add(struct cpu *cpu, const u64 *at, u64 value, bool second)
 		return;
 	if (!trail->count)
 		trail->roots = roots;
+	if (!at || !same_roots(&trail->roots, &roots)) {
+		trail_lose(trail);
+		return;
+	}
 	/* most walks end in the table entry that the last one ended in, a large page's */
 	if (last && last->at == at && last->value == value)
 		return;
-	if (!at || trail->count == TRAIL_ENTRIES || !same_roots(&trail->roots, &roots)) {
+	if (trail->count == TRAIL_ENTRIES) {
 		trail_lose(trail);
 		return;
 	}

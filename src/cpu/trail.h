@@ -13,8 +13,8 @@
 
 #include "cpu/tlb.h"
 
-/* What a trail holds for more pages than the TLB does; touched as far as it is filled. */
-#define TRAIL_ENTRIES (1u << 14)
+/* One for each page that the TLB holds; touched as far as it is filled. */
+#define TRAIL_ENTRIES TLB_ENTRIES
 
 /* The context was emptied: its trail begins. kept: whether this context has one at all. */
 static inline void trail_begin(struct trail *trail, bool kept)

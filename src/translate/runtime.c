@@ -374,7 +374,7 @@ static bool x87_pending(const struct cpu *cpu)
 
 /*
  * What an operand's address must be a multiple of under MODE_ALIGN: APM2 table 8-7. Intel's vector
- * operands of more than eight bytes are not checked, SDM2 2.5.
+ * operands of more than eight bytes are not checked, as SDM3 6.15 lets them, interrupt 17.
  */
 static unsigned natural_alignment(const struct cpu *cpu, unsigned size)
 {

@@ -287,13 +287,27 @@ static bool is_x87_store(ZydisMnemonic mnemonic)
 	}
 }
 
+/* Whether the sequence has an instruction that drops a pending x87 exception without a look at it. */
+static bool drops_x87_exceptions(const struct sequence *seq, const u8 *code)
+{
+	for (unsigned i = 0; i < seq->count; i++) {
+		ZydisMnemonic mnemonic = mnemonic_at(seq, code, seq->start[i]);
+
+		if (mnemonic == ZYDIS_MNEMONIC_FNINIT || mnemonic == ZYDIS_MNEMONIC_FNCLEX ||
+			mnemonic == ZYDIS_MNEMONIC_FNSAVE)
+			return true;
+	}
+	return false;
+}
+
 /*
  * Where an Intel CPU goes another way that the manuals allow too:
  * - outside 64-bit mode an operand that goes beyond 4 GiB in a segment with that limit may fault or
- *   not, SDM3 5.3; the host goes on to a page fault at the end of the space, or its start, or to an alignment
- *   check;
+ *   not, SDM3 5.3; the host goes on to a page fault at the end of the space, or its start, or to
+ *   an alignment check;
  * - of an unmasked x87 exception and a fault of the memory operand, faults of one class in SDM3
- *   table 7-2, the first is the CPU's choice: the host stores nothing and does not look at it.
+ *   table 6-2, the first is the CPU's choice: the host stores nothing and does not look at it. FSW.ES
+ *   tells that there was one, unless it was dropped since.
  */
 static bool intel_goes_elsewhere(const struct sequence *seq, const struct state *host,
 	const struct state *soft, const u8 *code)
@@ -306,8 +320,8 @@ static bool intel_goes_elsewhere(const struct sequence *seq, const struct state 
 			return true;
 	}
 	return is_memory_fault(soft->vector) && soft->vector != VEC_AC &&
-	       is_x87_store(mnemonic_at(seq, code, soft->rip)) && ~soft->xsave[0] & 0x3f &&
-	       host->rip != soft->rip;
+	       is_x87_store(mnemonic_at(seq, code, soft->rip)) && host->rip != soft->rip &&
+	       (host->xsave[2] & 0x80 || drops_x87_exceptions(seq, code));
 }
 
 /*

@@ -87,12 +87,11 @@ static struct batch *new_batch(int *fd)
 	return batch;
 }
 
-/* Which accesses are checked for alignment differs from vendor to vendor, ours are AMD's; at CPL 0 none
- * are. */
+/* At CPL 0 no access is checked for alignment. */
 static bool not_comparable(const struct state *native)
 {
 	return native->vector == VECTOR_TIMEOUT ||
-	       (native->vector == VEC_AC && (options.way == WAY_SUPERVISOR));
+	       (native->vector == VEC_AC && options.way == WAY_SUPERVISOR);
 }
 
 static void count_result(const struct sequence *seq, const struct state *native)

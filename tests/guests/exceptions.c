@@ -401,7 +401,7 @@ static void alignment(void)
 	}
 	for (unsigned i = 0; i < ARRAY_SIZE(rows); i++)
 		for (unsigned at = 0; at <= 16; at++) {
-			/* no more than 8 bytes are checked by Intel's CPUs, SDM2 2.5 */
+			/* no more than 8 bytes are checked by Intel's CPUs, SDM3 6.15 */
 			bool checked = rows[i].align <= 8 || !intel;
 			unsigned want = checked && at % rows[i].align ? VEC_AC : NO_TRAP;
 
