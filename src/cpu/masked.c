@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Memory operands under a mask: VMASKMOV, VPMASKMOV, and what AVX-512 has of them. Elements that
- * the mask leaves out are not accessed and cause no fault, SDM3 6.15, interrupt 17.8 and VMASKMOV. This is the
+ * the mask leaves out are not accessed and cause no fault, SDM2 2.8.8 and VMASKMOV. This is the
  * way of those that a plain look-up of the whole operand did not settle: the host runs the
  * instruction on a buffer, into which the elements were read or whose elements are written.
  *
