@@ -194,10 +194,12 @@ static __attribute__((noinline)) unsigned make(struct cpu *cpu, u64 key, u64 tag
 /* What was asked for while the context was not the current one. */
 static void flush_now(struct cpu *cpu, struct context *context)
 {
-	if (!context->flush_due && trail_holds(cpu, &context->trail))
+	if (!context->flush_due && trail_holds(cpu, &context->trail)) {
+		context->trail.held++;
 		cpu->stats.flushes_held++;
-	else
+	} else {
 		context_clear(cpu, context);
+	}
 	context->flush_due = context->flush_asked = false;
 }
 

@@ -75,6 +75,7 @@ struct trail {
 		u64 value;
 	} *entries; /* TRAIL_ENTRIES */
 	u32 count;
+	u32 held;      /* flushes that it held at */
 	bool complete; /* nothing is in the context that came by others */
 	const struct trail_entry *last[2]; /* of each stage */
 	struct trail_roots {

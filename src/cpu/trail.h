@@ -16,11 +16,18 @@
 /* One for each page that the TLB holds; touched as far as it is filled. */
 #define TRAIL_ENTRIES TLB_ENTRIES
 
+/*
+ * A trail only grows, and in time most of it is pages that were used once. A long one that held at so
+ * many flushes is given up: what is still in use costs fewer fills than its comparisons did.
+ */
+#define TRAIL_HOLDS 1024
+#define TRAIL_LONG 1024
+
 /* The context was emptied: its trail begins. kept: whether this context has one at all. */
 static inline void trail_begin(struct trail *trail, bool kept)
 {
 	trail->complete = kept;
-	trail->count = 0;
+	trail->count = trail->held = 0;
 	trail->last[0] = trail->last[1] = NULL;
 }
 

@@ -12,7 +12,9 @@
  *   near   from within the page, arithmetic flags in the host's.
  *
  * The cache is one memfd mapped twice: writable, and executable (W^X). Everything about a block
- * lies in it: header, code, sites, side table. When it is full, all of it is dropped.
+ * lies in it, in two places: the code that runs close to that of other blocks, since kernels run so
+ * much of it that the host's caches are what they wait for; and aside of it what runs rarely or never,
+ * ways to C, the header, sites, the side table. When the cache is full, all of it is dropped.
  */
 #ifndef TRANSLATE_BLOCK_H
 #define TRANSLATE_BLOCK_H
@@ -37,7 +39,7 @@ static inline bool mode_is_fixed(u32 mode)
 
 struct block {
 	u32 far_entry, flags_entry, near_entry; /* offsets in the cache */
-	u32 code_end;
+	u32 code_end;    /* of what is not aside */
 	u32 page;        /* number of the RAM page its first byte lies in */
 	u32 page2;       /* the second one of an instruction that crosses; NO_PAGE */
 	u32 mode;        /* MODE_* and VARIANT_* */
@@ -85,11 +87,14 @@ struct site {
 struct code_cache {
 	u8 *rw;          /* writable view */
 	u8 *rx;          /* executable view */
-	u64 size, used;
+	u64 size, used;  /* used: by the areas */
+	struct code_area {
+		u64 at, end; /* offsets: where the next block's part begins, and where there is no more room */
+	} code, aside;
 	u32 *hash;       /* heads, cache offsets */
 	u32 *pages;      /* first block of each RAM page, cache offsets; lazily touched */
 	u64 page_count;
-	u32 *blocks;     /* all, in order of address, for cache_find_pc() */
+	u32 *blocks;     /* all, in order of their code, for cache_find_pc() */
 	u32 block_count;
 	/* Code pages by number: RAM pages as they are mapped at linear ones, see cache_code_id(). */
 	struct code_page {
@@ -107,6 +112,8 @@ struct code_cache {
 int cache_new(struct code_cache *cache, u64 size, u64 ram_pages); /* -errno */
 void cache_free(struct code_cache *cache);
 void cache_reset(struct code_cache *cache);
+/* Room for a block of at most `room` bytes in each area; false: the cache is full. */
+bool cache_make_room(struct code_cache *cache, u64 room);
 static inline struct block *cache_block(const struct code_cache *cache, u32 offset)
 {
 	return (struct block *)(cache->rw + offset);

@@ -71,8 +71,7 @@ int cache_new(struct code_cache *cache, u64 size, u64 ram_pages)
 	if (!cache->hash || !cache->pages || !cache->blocks || !cache->page_ids || !cache->code_pages)
 		goto fail;
 	close(fd);
-	cache->used = 64; /* offset 0 means none */
-	cache->code_page_count = 1;
+	cache_reset(cache);
 	return 0;
 fail:
 	error = -errno;
@@ -102,10 +101,35 @@ void cache_reset(struct code_cache *cache)
 		if (block->page2 != NO_PAGE)
 			cache->pages[block->page2] = 0;
 	}
-	zero_bytes(cache->hash, HASH_SIZE * sizeof(u32));
+	if (cache->block_count)
+		zero_bytes(cache->hash, HASH_SIZE * sizeof(u32));
 	cache->block_count = 0;
 	cache->code_page_count = 1;
-	cache->used = 64;
+	cache->used = 0;
+	cache->code = cache->aside = (struct code_area){ 0 };
+}
+
+/* What an area takes at a time: a huge page. The smallest cache is two. */
+#define AREA_STEP HUGE_PAGE
+
+static bool area_room(struct code_cache *cache, struct code_area *area, u64 room)
+{
+	if (area->at + room <= area->end)
+		return true;
+	if (cache->used + AREA_STEP > cache->size)
+		return false;
+	area->at = cache->used;
+	cache->used += AREA_STEP;
+	area->end = cache->used;
+	/* offset 0 means none */
+	if (!area->at)
+		area->at = 64;
+	return true;
+}
+
+bool cache_make_room(struct code_cache *cache, u64 room)
+{
+	return area_room(cache, &cache->code, room) && area_room(cache, &cache->aside, room);
 }
 
 struct block *cache_find(const struct code_cache *cache, u32 page, u16 offset, u32 mode, u64 vpage)
@@ -144,12 +168,12 @@ struct block *cache_find_pc(const struct code_cache *cache, u64 pc)
 	u64 offset = pc - (u64)cache->rx;
 	u32 low = 0, high = cache->block_count;
 
-	if (offset >= cache->used || !high)
+	if (!high)
 		return NULL;
 	while (high - low > 1) {
 		u32 middle = low + (high - low) / 2;
 
-		if (cache->blocks[middle] <= offset)
+		if (cache_block(cache, cache->blocks[middle])->far_entry <= offset)
 			low = middle;
 		else
 			high = middle;

@@ -53,6 +53,12 @@ static inline void put64(struct emitter *e, u64 value)
 	put_bytes(e, &value, 8);
 }
 
+static inline void align8(struct emitter *e)
+{
+	while ((u64)e->at & 7 && !e->overflow)
+		put8(e, 0xcc);
+}
+
 /* Operation with a general register and gs:[offset]: [65] REX op modrm sib disp32. */
 static inline void put_gs(struct emitter *e, bool wide, u8 opcode, unsigned reg, u32 offset)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Ways out of a block, and all that stands out of line behind it.
+ * Ways out of a block, and all that stands out of line: behind it or aside.
  *
  * Within the page a jump is chained: it first leads to rt_chain(), which translates the target
  * and patches the jump. A chained jump backward looks for events, so that no loop can hold them
@@ -297,15 +297,10 @@ static void place_access(struct translator *t, struct pending_access *access)
 	jmp_gs(e, RUNTIME(RT_ACCESS));
 }
 
-void emit_pending(struct translator *t)
+static void emit_misses(struct translator *t)
 {
 	struct emitter *e = &t->e;
 
-	for (unsigned i = 0; i < t->access_count; i++)
-		place_access(t, &t->accesses[i]);
-	/* Exits may add exits: the leaving side of a poll, the jump behind it. */
-	for (unsigned i = 0; i < t->exit_count; i++)
-		place_exit(t, t->exits[i]);
 	if (t->miss_count) {
 		for (unsigned i = 0; i < t->miss_count && !e->overflow; i++)
 			patch_rel32(t->misses[i], e->at);
@@ -319,13 +314,17 @@ void emit_pending(struct translator *t)
 			patch_rel32(t->wrong_mode, e->at);
 		jmp_gs(e, RUNTIME(RT_FAR));
 	}
-	t->block->code_end = cache_offset(t, e->at);
+}
+
+static void emit_sites(struct translator *t)
+{
+	struct emitter *e = &t->e;
+
 	for (unsigned i = 0; i < t->site_count; i++) {
 		struct pending_site *pending = &t->sites[i];
 		struct insn *insn;
 
-		while ((u64)e->at & 7)
-			put8(e, 0xcc);
+		align8(e);
 		if (e->overflow || e->at + sizeof(struct site) + sizeof(struct insn) > e->end) {
 			e->overflow = true;
 			return;
@@ -340,4 +339,36 @@ void emit_pending(struct translator *t)
 			put_bytes(e, &pending->site, sizeof(struct site));
 		}
 	}
+}
+
+/* Code that is run though it is out of line: what a branch that is taken goes through each time. */
+static bool is_often_run(const struct translator *t, const struct pending_exit *out)
+{
+	return !out->leave && !out->link_jump && (out->poll || !is_near(t, out->target));
+}
+
+void emit_pending(struct translator *t)
+{
+	bool overflow;
+
+	/* Exits may add exits, to be placed aside: the leaving side of a poll, the jump behind it. */
+	for (unsigned i = 0, count = t->exit_count; i < count; i++) {
+		if (is_often_run(t, &t->exits[i])) {
+			t->exits[i].placed = true;
+			place_exit(t, t->exits[i]);
+		}
+	}
+	t->block->code_end = cache_offset(t, t->e.at);
+	overflow = t->e.overflow;
+	t->e = t->aside;
+	t->e.overflow |= overflow;
+	for (unsigned i = 0; i < t->access_count; i++)
+		place_access(t, &t->accesses[i]);
+	for (unsigned i = 0; i < t->exit_count; i++)
+		if (!t->exits[i].placed)
+			place_exit(t, t->exits[i]);
+	emit_misses(t);
+	t->aside_end = cache_offset(t, t->e.at);
+	emit_sites(t);
+	align8(&t->e);
 }

@@ -114,12 +114,9 @@ static void emit_block(struct translator *t)
 	if (falls_through(&t->insns[t->count - 1]))
 		emit_exit(t, next_offset(t));
 	emit_pending(t);
-	while ((u64)e->at & 7)
-		put8(e, 0xcc);
 	t->block->table = cache_offset(t, e->at);
 	put_bytes(e, t->places, t->count * sizeof(struct place));
-	while ((u64)e->at & 7)
-		put8(e, 0xcc);
+	align8(e);
 }
 
 /* The first bytes of the next linear page, for an instruction that reaches into it. */
@@ -161,6 +158,7 @@ static void trace_hex(const char *what, const u8 *bytes, unsigned len)
 static void trace_code(const struct translator *t, u64 linear)
 {
 	const struct block *block = t->block;
+	u32 aside = cache_offset(t, (const u8 *)(block + 1));
 
 	trace_print(TRACE_code, "block %lx at %x", linear, block->far_entry);
 	for (unsigned i = 0; i < t->count; i++) {
@@ -171,6 +169,7 @@ static void trace_code(const struct translator *t, u64 linear)
 		trace_hex("host", t->cache->rw + block->far_entry + t->places[i].host,
 			end - t->places[i].host);
 	}
+	trace_hex("aside", t->cache->rw + aside, t->aside_end - aside);
 }
 
 struct block *translate(struct translator *t, struct cpu *cpu, u32 page, u16 offset, u32 mode,
@@ -185,7 +184,7 @@ struct block *translate(struct translator *t, struct cpu *cpu, u32 page, u16 off
 	struct block *block;
 
 	*fault = false;
-	if (cache->used + BLOCK_ROOM > cache->size || cache->block_count == MAX_BLOCKS)
+	if (cache->block_count == MAX_BLOCKS || !cache_make_room(cache, BLOCK_ROOM))
 		return NULL;
 	if (!(__atomic_fetch_or(&ram->page_flags[page], RAM_HAS_CODE, __ATOMIC_SEQ_CST) &
 		    RAM_HAS_CODE))
@@ -216,18 +215,20 @@ struct block *translate(struct translator *t, struct cpu *cpu, u32 page, u16 off
 	flags_liveness(t);
 	plan_groups(t);
 
-	block = (struct block *)(cache->rw + cache->used);
+	block = (struct block *)(cache->rw + cache->aside.at);
 	t->block = block;
 	*block = (struct block){ .page = page, .page2 = page2, .mode = mode, .offset = offset,
 		.insn_count = t->count, .valid = true, .vpage = t->vpage };
-	t->e = (struct emitter){ .at = (u8 *)(block + 1), .end = cache->rw + cache->used + BLOCK_ROOM };
+	t->e = (struct emitter){ .at = cache->rw + cache->code.at, .end = cache->rw + cache->code.end };
+	t->aside = (struct emitter){ .at = (u8 *)(block + 1), .end = cache->rw + cache->aside.end };
 	t->site_count = t->access_count = t->exit_count = t->miss_count = 0;
 	t->wrong_mode = NULL;
 	t->branch = false;
 	emit_block(t);
 	if (t->e.overflow)
 		bug("block at page %x+%x, %u instructions, outgrew its room", page, offset, t->count);
-	cache->used = cache_offset(t, t->e.at);
+	cache->code.at = block->code_end;
+	cache->aside.at = cache_offset(t, t->e.at);
 	cache_insert(cache, block);
 	cpu->stats.blocks++;
 	cpu->stats.insns_translated += t->count;

@@ -63,12 +63,14 @@ struct pending_exit {
 	bool flags_in_host;
 	bool poll;       /* look for events first */
 	bool leave;      /* to C, whatever the target: events are waiting */
+	bool placed;
 	bool taken;      /* a conditional branch was taken */
 	u32 link_id, link_jump; /* cache offsets of what rt_link() patches; 0: no link */
 };
 
 struct translator {
-	struct emitter e;
+	struct emitter e;     /* where things go now: to the block's code, in the end aside */
+	struct emitter aside;
 	struct code_cache *cache;
 	struct cpu *cpu;
 	bool has_bmi2;   /* of the host */
@@ -97,6 +99,7 @@ struct translator {
 	bool branch;     /* the misses are an indirect branch's, in 64-bit mode ... */
 	u32 branch_undo; /* ... which has added this to RSP */
 	struct place places[MAX_INSNS];
+	u32 aside_end;   /* of the code there */
 
 	struct group groups[MAX_GROUPS];
 	unsigned group_count;
@@ -167,7 +170,7 @@ void emit_far(struct translator *t);              /* R11: linear target */
 /* Before a branch's way out, where nothing can fault any more: cpu->branched, in MODE_STEP. */
 void emit_taken(struct translator *t);
 void emit_page_address(struct translator *t, unsigned reg, i64 offset);
-void emit_pending(struct translator *t);          /* everything out of line */
+void emit_pending(struct translator *t);          /* everything out of line, the last of it aside */
 
 /* ---- vmcs.c ---- */
 bool vmcs_is_inline(const struct translator *t, const struct insn *insn);
