@@ -294,12 +294,18 @@ static inline void patch_rel32(u8 *field, const u8 *target)
 	memcpy(field, &distance, 4);
 }
 
-static inline void jmp_to(struct emitter *e, const u8 *target)
+/* The same for a jump over a few bytes, which patch_rel8() lets lead to where code goes on. */
+static inline u8 *jmp_rel8(struct emitter *e)
 {
-	u8 *field = jmp_rel32(e);
+	put8(e, 0xeb);
+	put8(e, 0);
+	return e->at - 1;
+}
 
+static inline void patch_rel8(struct emitter *e, u8 *field)
+{
 	if (!e->overflow)
-		patch_rel32(field, target);
+		*field = e->at - (field + 1);
 }
 
 /* Conditions, as the low nibble of Jcc. */

@@ -16,15 +16,23 @@ void flags_save(struct translator *t)
 
 	if (!t->flags_in_host)
 		return;
-	store_gs(e, RAX, SCRATCH(2));
+	mov_rr(e, R10, RAX);
 	put8(e, 0x9f); /* lahf */
 	put8(e, 0x0f); /* seto al */
 	put8(e, 0x90);
 	put8(e, 0xc0);
 	put8(e, 0x66);
 	store_gs32(e, RAX, CPU_OFFSET(aflags));
-	load_gs(e, RAX, SCRATCH(2));
+	mov_rr(e, RAX, R10);
 	t->flags_in_host = false;
+}
+
+static void load_into_host(struct emitter *e)
+{
+	load_gs32(e, RAX, CPU_OFFSET(aflags));
+	put8(e, 0x04); /* add al, 7fh: OF from AL's 0 or 1 */
+	put8(e, 0x7f);
+	put8(e, 0x9e); /* sahf */
 }
 
 void flags_load(struct translator *t)
@@ -33,11 +41,21 @@ void flags_load(struct translator *t)
 
 	if (t->flags_in_host)
 		return;
+	mov_rr(e, R10, RAX);
+	load_into_host(e);
+	mov_rr(e, RAX, R10);
+	t->flags_in_host = true;
+}
+
+/* The same where R10 holds an operand of the instruction. */
+static void load_keeping_r10(struct translator *t)
+{
+	struct emitter *e = &t->e;
+
+	if (t->flags_in_host)
+		return;
 	store_gs(e, RAX, SCRATCH(2));
-	load_gs32(e, RAX, CPU_OFFSET(aflags));
-	put8(e, 0x04); /* add al, 7fh: OF from AL's 0 or 1 */
-	put8(e, 0x7f);
-	put8(e, 0x9e); /* sahf */
+	load_into_host(e);
 	load_gs(e, RAX, SCRATCH(2));
 	t->flags_in_host = true;
 }
@@ -56,8 +74,41 @@ void flags_before(struct translator *t, unsigned i)
 
 	if (g->flags_written)
 		needed |= t->live_after[i] & ~g->flags_written;
-	if (needed)
+	if (!needed)
+		return;
+	if (g->kind == KIND_PLAIN && !(g->gpr_used & (1u << R10 | 1u << R11)))
 		flags_load(t);
+	else
+		load_keeping_r10(t);
+}
+
+/* Whether an instruction goes through flags_guard() before it is executed, or leaves the block. */
+static bool is_guarded(const struct guest_insn *g)
+{
+	switch (g->kind) {
+	case KIND_PLAIN:
+		return g->insn.is_mem;
+	case KIND_NOP:
+	case KIND_LEA:
+	case KIND_JCC:
+	case KIND_LOOP:
+		return false;
+	default:
+		return true;
+	}
+}
+
+bool flags_guarded_first(const struct translator *t)
+{
+	for (unsigned i = 0; i < t->count; i++) {
+		const struct guest_insn *g = &t->insns[i];
+
+		if (is_guarded(g))
+			return true;
+		if (g->kind == KIND_JCC || g->flags_read || g->flags_written)
+			return false;
+	}
+	return true;
 }
 
 void flags_after(struct translator *t, unsigned i)

@@ -78,7 +78,15 @@ static void emit_entry(struct translator *t)
 {
 	struct emitter *e = &t->e;
 	struct block *block = t->block;
+	bool stay_in_memory = t->live_in[0] && flags_guarded_first(t);
+	u8 *to_flags_entry = NULL;
 
+	if (stay_in_memory) {
+		block->near_entry = cache_offset(t, e->at);
+		t->flags_in_host = true;
+		flags_save(t);
+		to_flags_entry = jmp_rel8(e);
+	}
 	block->far_entry = cache_offset(t, e->at);
 	cmp_gs_imm32(e, CPU_OFFSET(mode), t->mode & 0xffff);
 	if (t->fixed) {
@@ -93,6 +101,10 @@ static void emit_entry(struct translator *t)
 	}
 	block->flags_entry = cache_offset(t, e->at);
 	t->flags_in_host = false;
+	if (stay_in_memory) {
+		patch_rel8(e, to_flags_entry);
+		return;
+	}
 	if (t->live_in[0])
 		flags_load(t);
 	t->flags_in_host = true;

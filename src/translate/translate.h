@@ -124,7 +124,8 @@ static inline u32 cache_offset(const struct translator *t, const u8 *at)
 }
 
 /* ---- flags.c ---- */
-void flags_save(struct translator *t);  /* host's to cpu->aflags, where they are not yet */
+/* The host's to cpu->aflags, where they are not yet, and back; R10 is lost. */
+void flags_save(struct translator *t);
 void flags_load(struct translator *t);
 /* Before checks that clobber the host's flags. */
 void flags_guard(struct translator *t, unsigned i);
@@ -132,6 +133,8 @@ void flags_guard(struct translator *t, unsigned i);
 void flags_before(struct translator *t, unsigned i);
 void flags_after(struct translator *t, unsigned i);
 void flags_liveness(struct translator *t);
+/* The block needs them in memory before it needs them in the host's. */
+bool flags_guarded_first(const struct translator *t);
 
 /* ---- groups.c ---- */
 /* Finds the accesses that can share a check: fills groups and plans. */
