@@ -55,6 +55,9 @@ struct context_block {
 	u32 code_ids[CODE_IDS];
 };
 
+/* Where in a context block gs: points: the TLB's own fields are near it, as short displacements. */
+#define CONTEXT_BASE CPU_PAGES_SIZE
+
 /* Who accesses: user code, supervisor with SMAP in force, supervisor without. */
 enum privilege { PRIV_USER, PRIV_SUPERVISOR, PRIV_SUPERVISOR_AC, PRIV_COUNT };
 

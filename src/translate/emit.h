@@ -122,15 +122,6 @@ static inline void cmp_gs_imm32(struct emitter *e, u32 offset, u32 value)
 	put32(e, value);
 }
 
-/* Operation with a general register and gs:[r10 + offset]. */
-static inline void put_gs_r10(struct emitter *e, u8 opcode, unsigned reg, u32 offset)
-{
-	put8(e, 0x65);
-	put8(e, 0x49 | (reg & 8 ? 4 : 0));
-	put8(e, opcode);
-	put8(e, 0x82 | (reg & 7) << 3);
-	put32(e, offset);
-}
 
 /* A 32- or 64-bit operation between two registers: op r/m=to, reg=from. */
 static inline void put_rr(struct emitter *e, bool wide, u8 opcode, unsigned to, unsigned from)
@@ -264,6 +255,13 @@ static inline void put_mem(struct emitter *e, bool wide, u8 opcode, unsigned reg
 		put8(e, rex);
 	put8(e, opcode);
 	put_address(e, reg, base, index, scale_log, disp);
+}
+
+/* Operation with a general register and gs:[r10 + offset]. */
+static inline void put_gs_r10(struct emitter *e, u8 opcode, unsigned reg, u32 offset)
+{
+	put8(e, 0x65);
+	put_mem(e, true, opcode, reg, R10, NO_INDEX, 0, (i32)offset);
 }
 
 static inline void lea(struct emitter *e, bool wide, unsigned reg, unsigned base, i32 disp)

@@ -54,7 +54,7 @@ engine_enter:
 	pushq %r14
 	pushq %r15
 	subq $8, %rsp
-	movq %rsp, CPU_HOST_RSP(%rdi)
+	movq %rsp, CPU_BASE+CPU_HOST_RSP(%rdi)
 	movq %rsi, %rax
 resume:
 	/* RAX: where to go on; 0: back to engine_enter's caller */

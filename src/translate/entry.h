@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Offsets in struct cpu that entry.S needs (asserted in runtime.c), and its entry points.
+ * What entry.S needs to know of struct cpu and of contexts (asserted in runtime.c): displacements from
+ * gs:; and its entry points.
  */
 #ifndef TRANSLATE_ENTRY_H
 #define TRANSLATE_ENTRY_H
 
-#define CPU_GPR 0
-#define CPU_SCRATCH 160
-#define CPU_EXIT_REQUEST 152
-#define CPU_HOST_RSP 208
-#define CPU_SELF 216
-#define CONTEXT_SECOND_WAY 0x54000 /* of the jump cache, in a context block */
+#define CPU_BASE 0x4000 /* from struct cpu to where gs: points */
+#define CPU_GPR (0 - CPU_BASE)
+#define CPU_SCRATCH (160 - CPU_BASE)
+#define CPU_EXIT_REQUEST (152 - CPU_BASE)
+#define CPU_HOST_RSP (208 - CPU_BASE)
+#define CPU_SELF (216 - CPU_BASE)
+#define CONTEXT_SECOND_WAY 0x50000 /* of the jump cache */
 #define CONTEXT_JUMP_MASK 0xfff
 
 #ifndef __ASSEMBLER__

@@ -10,8 +10,8 @@
 #include "cpu/tlb.h"
 #include "translate/translate.h"
 
-#define JUMP_OFFSET offsetof(struct context_block, jump)
-#define CODE_IDS_OFFSET offsetof(struct context_block, code_ids)
+#define JUMP_OFFSET CONTEXT_OFFSET(jump)
+#define CODE_IDS_OFFSET CONTEXT_OFFSET(code_ids)
 
 void emit_page_address(struct translator *t, unsigned reg, i64 offset)
 {
@@ -287,7 +287,7 @@ static void place_access(struct translator *t, struct pending_access *access)
 	if (!e->overflow)
 		patch_rel32(access->jump, e->at);
 	if (access->has_tag)
-		put_gs_r10(e, 0x03, R11, offsetof(struct context_block, tlb) +
+		put_gs_r10(e, 0x03, R11, CONTEXT_OFFSET(tlb) +
 			(access->write ? offsetof(struct tlb_entry, write_tag)
 				       : offsetof(struct tlb_entry, read_tag)));
 	else if (access->has_constant)

@@ -9,7 +9,7 @@
 #include "cpu/tlb.h"
 #include "translate/translate.h"
 
-#define TLB_OFFSET offsetof(struct context_block, tlb)
+#define TLB_OFFSET CONTEXT_OFFSET(tlb)
 
 struct site *emit_site(struct translator *t, unsigned i, const struct insn *insn)
 {

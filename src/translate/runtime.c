@@ -9,12 +9,13 @@
 
 #define MXCSR_MM BIT(17)
 
-_Static_assert(offsetof(struct cpu, gpr) == CPU_GPR, "entry.h");
-_Static_assert(offsetof(struct cpu, scratch) == CPU_SCRATCH, "entry.h");
-_Static_assert(offsetof(struct cpu, host_rsp) == CPU_HOST_RSP, "entry.h");
-_Static_assert(offsetof(struct cpu, self) == CPU_SELF, "entry.h");
-_Static_assert(offsetof(struct cpu, exit_request) == CPU_EXIT_REQUEST, "entry.h");
-_Static_assert(offsetof(struct context_block, jump[JUMP_ENTRIES]) == CONTEXT_SECOND_WAY, "entry.h");
+_Static_assert(CPU_OFFSET(gpr) == (u32)(CPU_GPR), "entry.h");
+_Static_assert(CPU_OFFSET(scratch) == (u32)(CPU_SCRATCH), "entry.h");
+_Static_assert(CPU_OFFSET(host_rsp) == (u32)(CPU_HOST_RSP), "entry.h");
+_Static_assert(CPU_OFFSET(self) == (u32)(CPU_SELF), "entry.h");
+_Static_assert(CPU_OFFSET(exit_request) == (u32)(CPU_EXIT_REQUEST), "entry.h");
+_Static_assert(CONTEXT_OFFSET(jump[JUMP_ENTRIES]) == CONTEXT_SECOND_WAY, "entry.h");
+_Static_assert(CONTEXT_BASE == CPU_BASE, "entry.h");
 _Static_assert(JUMP_ENTRIES - 1 == CONTEXT_JUMP_MASK, "entry.h");
 
 static u64 code_at(const struct engine *engine, u32 offset)
@@ -28,7 +29,7 @@ static void enter_context(struct cpu *cpu)
 		tlb_select(cpu);
 	if (cpu->engine->gs != cpu->context) {
 		cpu->engine->gs = cpu->context;
-		set_gs(cpu->engine, cpu->context->block);
+		set_gs(cpu->engine, (u8 *)cpu->context->block + CONTEXT_BASE);
 	}
 	if (unlikely(cpu->fpu_parked))
 		cpu_unpark_fpu(cpu);

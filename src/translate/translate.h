@@ -3,6 +3,7 @@
 #ifndef TRANSLATE_TRANSLATE_H
 #define TRANSLATE_TRANSLATE_H
 
+#include "cpu/tlb.h"
 #include "translate/block.h"
 #include "translate/decode.h"
 #include "translate/emit.h"
@@ -108,7 +109,9 @@ struct translator {
 	u8 r11_group;    /* the group whose host address R11 holds; NO_GROUP */
 };
 
-#define CPU_OFFSET(member) ((u32)offsetof(struct cpu, member))
+/* Displacements from gs: of what is in struct cpu and in a context. */
+#define CPU_OFFSET(member) ((u32)(offsetof(struct cpu, member) - CONTEXT_BASE))
+#define CONTEXT_OFFSET(member) ((u32)(offsetof(struct context_block, member) - CONTEXT_BASE))
 #define RUNTIME(n) (CPU_OFFSET(runtime) + 8 * (n))
 #define SCRATCH(n) (CPU_OFFSET(scratch) + 8 * (n))
 #define GPR(n) (CPU_OFFSET(gpr) + 8 * (n))
