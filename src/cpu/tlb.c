@@ -37,7 +37,7 @@ static unsigned page_bit(u64 linear)
 /* A target that hashes elsewhere: 0 hashes to 0, 1 does not. */
 static u64 no_jump(unsigned slot)
 {
-	return slot % JUMP_ENTRIES == 0;
+	return slot < JUMP_WAYS;
 }
 
 static void clear_tlb(struct context *context)
@@ -315,7 +315,7 @@ void tlb_add_jump(struct cpu *cpu, u64 linear, u64 code)
 
 	/* what was found last is found first */
 	if (old.target != no_jump(slot) && old.target != linear)
-		put_jump(context, slot + JUMP_ENTRIES, old, get_bit(context->jump_global, slot));
+		put_jump(context, slot + 1, old, get_bit(context->jump_global, slot));
 	put_jump(context, slot, (struct jump_entry){ .target = linear, .code = code },
 		fetched_global(context, linear));
 	context->jump_pages[bit / 64] |= BIT(bit % 64);

@@ -14,10 +14,9 @@
 
 #define TLB_BITS 13
 #define TLB_ENTRIES (1u << TLB_BITS)
-#define JUMP_BITS 12
-#define JUMP_ENTRIES (1u << JUMP_BITS) /* of a way */
+#define JUMP_BITS 13
+#define JUMP_SLOTS (1u << JUMP_BITS)
 #define JUMP_WAYS 2
-#define JUMP_SLOTS (JUMP_WAYS * JUMP_ENTRIES)
 #define EXEC_ENTRIES 64
 #define TLB_LIST 2048
 #define JUMP_LIST 1024

@@ -31,9 +31,10 @@ static inline u64 crc_hash(u64 value)
 	return hash;
 }
 
+/* The first of the JUMP_WAYS slots of a target, next to each other: one line of the host's caches. */
 static inline u32 jump_hash(u64 target)
 {
-	return crc_hash(target) & (JUMP_ENTRIES - 1);
+	return crc_hash(target) / sizeof(struct jump_entry) & (JUMP_SLOTS - JUMP_WAYS);
 }
 
 /* Where the jump cache of the current context has linear's code; 0: it has not. */
@@ -43,7 +44,7 @@ static inline u64 tlb_jump(const struct cpu *cpu, u64 target)
 
 	if (jump->target == target)
 		return jump->code;
-	jump += JUMP_ENTRIES;
+	jump++;
 	return jump->target == target ? jump->code : 0;
 }
 

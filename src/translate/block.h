@@ -79,9 +79,9 @@ struct site {
 	bool masked;
 	bool flags_in_host; /* chain: patch to the near entry */
 	bool ends_block;
-	bool group_write;   /* access: R11 is where a group of them begins ... */
+	u16 delta;          /* access: from where R11 points to this one's own operand */
+	bool group_write;   /* R11 is where a group of them begins ... */
 	u8 group_size;      /* ... 0: no group */
-	u8 group_delta;     /* from there to this one's own operand */
 };
 
 struct code_cache {

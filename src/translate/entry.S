@@ -107,7 +107,6 @@ resume:
 	xorl %r10d, %r10d
 	crc32q %r11, %r10
 	andl $CONTEXT_JUMP_MASK, %r10d
-	shll $4, %r10d
 	cmpq %gs:CONTEXT_SECOND_WAY(%r10), %r11
 	jne 2f
 	jmpq *%gs:CONTEXT_SECOND_WAY+8(%r10)

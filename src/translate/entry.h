@@ -12,8 +12,8 @@
 #define CPU_EXIT_REQUEST (152 - CPU_BASE)
 #define CPU_HOST_RSP (208 - CPU_BASE)
 #define CPU_SELF (216 - CPU_BASE)
-#define CONTEXT_SECOND_WAY 0x50000 /* of the jump cache */
-#define CONTEXT_JUMP_MASK 0xfff
+#define CONTEXT_SECOND_WAY 0x40010 /* of the jump cache */
+#define CONTEXT_JUMP_MASK 0x1ffe0  /* of what CRC32 gives: the offset of a target's first way */
 
 #ifndef __ASSEMBLER__
 #include "cpu/cpu.h"

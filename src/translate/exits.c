@@ -4,8 +4,8 @@
  *
  * Within the page a jump is chained: it first leads to rt_chain(), which translates the target
  * and patches the jump. A chained jump backward looks for events, so that no loop can hold them
- * off. To other pages a jump goes through the context's jump cache, which is as good as the TLB:
- * it is flushed with it. Events are looked for there too.
+ * off. To other pages a jump is linked, or goes through the context's jump cache, which is as good as
+ * the TLB: it is flushed with it. Events are looked for there too.
  */
 #include "cpu/tlb.h"
 #include "translate/translate.h"
@@ -57,7 +57,7 @@ void emit_far(struct translator *t)
 	}
 	cmp_gs_imm8(e, CPU_OFFSET(exit_request), 0);
 	add_miss(t, jcc_rel32(e, CC_NE));
-	/* jump_hash() of cpu/tlb_inline.h, times 16 */
+	/* jump_hash() of cpu/tlb_inline.h, as an offset */
 	put_rr(e, false, 0x31, R10, R10);
 	put8(e, 0xf2); /* crc32 r10, r11 */
 	put8(e, 0x4d);
@@ -65,8 +65,7 @@ void emit_far(struct translator *t)
 	put8(e, 0x38);
 	put8(e, 0xf1);
 	put8(e, 0xd3);
-	and_imm32(e, R10, JUMP_ENTRIES - 1);
-	shift_imm(e, false, 4, R10, 4);
+	and_imm32(e, R10, CONTEXT_JUMP_MASK);
 	put_gs_r10(e, 0x3b, R11, JUMP_OFFSET + offsetof(struct jump_entry, target));
 	add_miss(t, jcc_rel32(e, CC_NE));
 	put8(e, 0x65); /* jmp gs:[r10 + code] */
@@ -100,7 +99,6 @@ void emit_branch(struct translator *t, u32 undo)
 void emit_branch_check(struct translator *t, u32 target)
 {
 	struct emitter *e = &t->e;
-	u8 *canonical;
 
 	if (!t->code64)
 		return;
@@ -109,12 +107,8 @@ void emit_branch_check(struct translator *t, u32 target)
 	shift_imm(e, true, 7, R10, 47);
 	lea(e, true, R10, R10, 1);
 	cmp_imm32(e, R10, 1);
-	canonical = jcc_rel32(e, CC_BE);
-	load_gs(e, R11, target);
-	t->branch_undo = 0;
-	emit_branch_out(t, RT_BRANCH);
-	if (!e->overflow)
-		patch_rel32(canonical, e->at);
+	t->not_canonical = jcc_rel32(e, CC_A);
+	t->not_canonical_target = target;
 }
 
 static bool is_near(const struct translator *t, i64 target)
@@ -203,7 +197,8 @@ static void emit_chain(struct translator *t, u8 *jump, i64 target)
 
 /*
  * To another page, at a known distance. A fixed block knows the target: the jump is linked by
- * rt_link() and holds as long as the page there has the number it was linked with.
+ * rt_link() and holds as long as the page there has the number it was linked with. Only jumps backward
+ * look for events, as within a page: whatever runs forever makes them, or indirect ones.
  */
 static void emit_far_to(struct translator *t, i64 target)
 {
@@ -218,8 +213,10 @@ static void emit_far_to(struct translator *t, i64 target)
 		emit_far(t);
 		return;
 	}
-	cmp_gs_imm8(e, CPU_OFFSET(exit_request), 0);
-	new_exit(t, jcc_rel32(e, CC_NE), target)->leave = true;
+	if (target < 0) {
+		cmp_gs_imm8(e, CPU_OFFSET(exit_request), 0);
+		new_exit(t, jcc_rel32(e, CC_NE), target)->leave = true;
+	}
 	cmp_gs_imm32(e, CODE_IDS_OFFSET + code_id_slot(linear) * sizeof(u32), ~0u);
 	id_at = cache_offset(t, e->at - 4);
 	link = new_exit(t, jcc_rel32(e, CC_NE), target);
@@ -308,6 +305,12 @@ static void emit_misses(struct translator *t)
 			emit_branch_out(t, RT_BRANCH_MISS);
 		else
 			jmp_gs(e, RUNTIME(RT_MISS));
+	}
+	if (t->not_canonical) {
+		if (!e->overflow)
+			patch_rel32(t->not_canonical, e->at);
+		load_gs(e, R11, t->not_canonical_target);
+		emit_branch_out(t, RT_BRANCH);
 	}
 	if (t->wrong_mode) {
 		if (!e->overflow)

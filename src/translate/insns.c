@@ -249,6 +249,20 @@ static void emit_indirect_target(struct translator *t, unsigned i)
 		mov_rr32(e, R11, R11);
 }
 
+/* The linear address at `next` of the page, or EIP, to [R11 + disp]. */
+static void emit_return_address(struct translator *t, i64 next, i32 disp, unsigned size)
+{
+	i64 address = t->vpage + next;
+
+	if (t->fixed && address == (i32)address) {
+		put_mem(&t->e, true, 0xc7, 0, R11, NO_INDEX, 0, disp);
+		put32(&t->e, address);
+	} else {
+		emit_page_address(t, R10, next);
+		mov_memory(t, false, R10, disp, size);
+	}
+}
+
 static void emit_call(struct translator *t, unsigned i)
 {
 	struct emitter *e = &t->e;
@@ -264,8 +278,7 @@ static void emit_call(struct translator *t, unsigned i)
 	disp = emit_stack(t, i, -(i32)size, size, false, true);
 	if (!g->relative)
 		emit_branch_check(t, SCRATCH(4));
-	emit_page_address(t, R10, next);
-	mov_memory(t, false, R10, disp, size);
+	emit_return_address(t, next, disp, size);
 	emit_access_done(t, i, true);
 	emit_stack_adjust(t, -(i32)size);
 	emit_taken(t);

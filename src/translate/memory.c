@@ -242,15 +242,13 @@ static i32 emit_constant(struct translator *t, unsigned i, u64 address, unsigned
 	access = new_access(t, i);
 	access->jump = jcc_rel32(e, CC_NE);
 	access->has_constant = true;
-	access->constant = address;
+	access->constant = address & PAGE_MASK;
+	access->site.delta = address & (PAGE_SIZE - 1);
 	fill_site(&access->site, t->insns[i].insn.seg, false, size, read, write,
 		t->insns[i].masked);
-	/* the slow way gives the operand itself, so both come together there */
 	load_gs(e, R11, TLB_OFFSET + offsetof(struct tlb_entry, host) + slot);
-	if (address & (PAGE_SIZE - 1))
-		lea(e, true, R11, R11, address & (PAGE_SIZE - 1));
 	access->site.resume = cache_offset(t, e->at);
-	return 0;
+	return address & (PAGE_SIZE - 1);
 }
 
 /* The group's check, made by its first member: R11 holds the offset of the group's first byte. */
@@ -265,7 +263,7 @@ static void emit_group_check(struct translator *t, unsigned i, struct group *gro
 	access = emit_lookup(t, i, span, group->write);
 	fill_site(&access->site, seg, false, size, read, write, false);
 	access->site.group_size = span;
-	access->site.group_delta = plan->offset - group->min;
+	access->site.delta = plan->offset - group->min;
 	access->site.group_write = group->write;
 	access->site.resume = cache_offset(t, e->at);
 	group->slot = __builtin_ctz(~t->slots_used);

@@ -14,9 +14,9 @@ _Static_assert(CPU_OFFSET(scratch) == (u32)(CPU_SCRATCH), "entry.h");
 _Static_assert(CPU_OFFSET(host_rsp) == (u32)(CPU_HOST_RSP), "entry.h");
 _Static_assert(CPU_OFFSET(self) == (u32)(CPU_SELF), "entry.h");
 _Static_assert(CPU_OFFSET(exit_request) == (u32)(CPU_EXIT_REQUEST), "entry.h");
-_Static_assert(CONTEXT_OFFSET(jump[JUMP_ENTRIES]) == CONTEXT_SECOND_WAY, "entry.h");
+_Static_assert(CONTEXT_OFFSET(jump[1]) == CONTEXT_SECOND_WAY, "entry.h");
 _Static_assert(CONTEXT_BASE == CPU_BASE, "entry.h");
-_Static_assert(JUMP_ENTRIES - 1 == CONTEXT_JUMP_MASK, "entry.h");
+_Static_assert((JUMP_SLOTS - JUMP_WAYS) * sizeof(struct jump_entry) == CONTEXT_JUMP_MASK, "entry.h");
 
 static u64 code_at(const struct engine *engine, u32 offset)
 {
@@ -428,7 +428,7 @@ u64 rt_access(struct cpu *cpu, struct site *site, u64 address)
 	u8 *host;
 
 	cpu->stats.slow_accesses++;
-	address += site->group_delta;
+	address += site->delta;
 	cpu->rip = rip_of(cpu, page_of(cpu, block) + site->offset);
 	if (site->waits && x87_pending(cpu)) {
 		cpu_fault(cpu, VEC_MF);
@@ -462,15 +462,14 @@ u64 rt_access(struct cpu *cpu, struct site *site, u64 address)
 		return engine_dispatch(cpu, VARIANT_SLOW);
 	if (site->group_size) {
 		/* the others of its group: all in the page, and writable where one writes? */
-		u64 first = linear - site->group_delta;
+		u64 first = linear - site->delta;
 
 		if ((first & (PAGE_SIZE - 1)) + site->group_size > PAGE_SIZE ||
 			(first ^ linear) & PAGE_MASK ||
 			(site->group_write && !tlb_write_hit(cpu, first, site->group_size)))
 			return engine_dispatch(cpu, VARIANT_UNGROUPED);
-		host -= site->group_delta;
 	}
-	cpu->scratch[0] = (u64)host;
+	cpu->scratch[0] = (u64)host - site->delta;
 	return code_at(engine, site->resume);
 }
 

@@ -97,6 +97,8 @@ struct translator {
 	u8 *misses[MAX_EXITS * 2 + 4]; /* rel32s that go to the block's way to engine_miss */
 	unsigned miss_count;
 	u8 *wrong_mode;  /* rel32 of the far entry, found in the jump cache in another mode; NULL */
+	u8 *not_canonical; /* rel32 of an indirect call's check; NULL */
+	u32 not_canonical_target; /* where the target is kept then */
 	bool branch;     /* the misses are an indirect branch's, in 64-bit mode ... */
 	u32 branch_undo; /* ... which has added this to RSP */
 	struct place places[MAX_INSNS];
