@@ -46,7 +46,7 @@ bool trail_holds(const struct cpu *cpu, const struct trail *trail)
 {
 	struct trail_roots roots = roots_now(cpu);
 
-	if (!trail->complete || (trail->held >= TRAIL_HOLDS && trail->count > TRAIL_LONG))
+	if (!trail->complete || trail->held == TRAIL_HOLDS)
 		return false;
 	if (!trail->count)
 		return true;

@@ -17,11 +17,10 @@
 #define TRAIL_ENTRIES TLB_ENTRIES
 
 /*
- * A trail only grows, and in time most of it is pages that were used once. A long one that held at so
- * many flushes is given up: what is still in use costs fewer fills than its comparisons did.
+ * A trail only grows, and in time most of it is pages that were used once. One that held at so many
+ * flushes is given up: what is still in use costs fewer fills than its comparisons did.
  */
 #define TRAIL_HOLDS 1024
-#define TRAIL_LONG 1024
 
 /* The context was emptied: its trail begins. kept: whether this context has one at all. */
 static inline void trail_begin(struct trail *trail, bool kept)

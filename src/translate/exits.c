@@ -319,11 +319,12 @@ static void emit_misses(struct translator *t)
 	}
 }
 
-static void emit_sites(struct translator *t)
+/* From number `first` on. */
+static void emit_sites(struct translator *t, unsigned first)
 {
 	struct emitter *e = &t->e;
 
-	for (unsigned i = 0; i < t->site_count; i++) {
+	for (unsigned i = first; i < t->site_count; i++) {
 		struct pending_site *pending = &t->sites[i];
 		struct insn *insn;
 
@@ -352,6 +353,7 @@ static bool is_often_run(const struct translator *t, const struct pending_exit *
 
 void emit_pending(struct translator *t)
 {
+	unsigned sites;
 	bool overflow;
 
 	/* Exits may add exits, to be placed aside: the leaving side of a poll, the jump behind it. */
@@ -365,6 +367,10 @@ void emit_pending(struct translator *t)
 	overflow = t->e.overflow;
 	t->e = t->aside;
 	t->e.overflow |= overflow;
+	/* with the block's head, the part that is looked at each time */
+	emit_sites(t, 0);
+	sites = t->site_count;
+	t->aside_begin = cache_offset(t, t->e.at);
 	for (unsigned i = 0; i < t->access_count; i++)
 		place_access(t, &t->accesses[i]);
 	for (unsigned i = 0; i < t->exit_count; i++)
@@ -372,6 +378,6 @@ void emit_pending(struct translator *t)
 			place_exit(t, t->exits[i]);
 	emit_misses(t);
 	t->aside_end = cache_offset(t, t->e.at);
-	emit_sites(t);
+	emit_sites(t, sites);
 	align8(&t->e);
 }

@@ -170,7 +170,6 @@ static void trace_hex(const char *what, const u8 *bytes, unsigned len)
 static void trace_code(const struct translator *t, u64 linear)
 {
 	const struct block *block = t->block;
-	u32 aside = cache_offset(t, (const u8 *)(block + 1));
 
 	trace_print(TRACE_code, "block %lx at %x", linear, block->far_entry);
 	for (unsigned i = 0; i < t->count; i++) {
@@ -181,7 +180,7 @@ static void trace_code(const struct translator *t, u64 linear)
 		trace_hex("host", t->cache->rw + block->far_entry + t->places[i].host,
 			end - t->places[i].host);
 	}
-	trace_hex("aside", t->cache->rw + aside, t->aside_end - aside);
+	trace_hex("aside", t->cache->rw + t->aside_begin, t->aside_end - t->aside_begin);
 }
 
 struct block *translate(struct translator *t, struct cpu *cpu, u32 page, u16 offset, u32 mode,

@@ -102,7 +102,7 @@ struct translator {
 	bool branch;     /* the misses are an indirect branch's, in 64-bit mode ... */
 	u32 branch_undo; /* ... which has added this to RSP */
 	struct place places[MAX_INSNS];
-	u32 aside_end;   /* of the code there */
+	u32 aside_begin, aside_end; /* of the code there */
 
 	struct group groups[MAX_GROUPS];
 	unsigned group_count;
