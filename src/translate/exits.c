@@ -111,10 +111,32 @@ void emit_branch_check(struct translator *t, u32 target)
 	t->not_canonical_target = target;
 }
 
+static bool in_page(i64 target)
+{
+	return target >= 0 && target < (i64)PAGE_SIZE;
+}
+
+/* Whether the instruction there reaches into the next page, or may. */
+static bool may_cross(const struct translator *t, i64 target)
+{
+	struct guest_insn g;
+
+	if (target + (i64)sizeof(g.insn.bytes) <= (i64)PAGE_SIZE)
+		return false;
+	return target < t->page_from || target >= t->page_to ||
+	       decode_guest(t->cpu, t->mode & 0xffff, t->page_bytes + (target - t->page_from),
+		       t->page_to - target, &g) < 0 ||
+	       target + g.insn.len > (i64)PAGE_SIZE;
+}
+
+/*
+ * A jump there can be chained. A block that crosses cannot be entered so: what is behind its page
+ * may have changed.
+ */
 static bool is_near(const struct translator *t, i64 target)
 {
-	return target >= 0 && target < (i64)PAGE_SIZE &&
-	       !(t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) && t->block->page2 == NO_PAGE;
+	return in_page(target) && !(t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) &&
+	       t->block->page2 == NO_PAGE && !may_cross(t, target);
 }
 
 static struct pending_exit *new_exit(struct translator *t, u8 *jump, i64 target)
@@ -196,7 +218,7 @@ static void emit_chain(struct translator *t, u8 *jump, i64 target)
 }
 
 /*
- * To another page, at a known distance. A fixed block knows the target: the jump is linked by
+ * To another page or to what is not near, at a known distance. A fixed block knows the target: the jump is linked by
  * rt_link() and holds as long as the page there has the number it was linked with. Only jumps backward
  * look for events, as within a page: whatever runs forever makes them, or indirect ones.
  */
@@ -208,7 +230,8 @@ static void emit_far_to(struct translator *t, i64 target)
 	u32 id_at;
 
 	flags_save(t);
-	if (!t->fixed || t->block->page2 != NO_PAGE || t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) {
+	if (!t->fixed || t->block->page2 != NO_PAGE || in_page(target) ||
+		t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) {
 		emit_page_address(t, R11, target);
 		emit_far(t);
 		return;
