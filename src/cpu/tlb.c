@@ -162,8 +162,8 @@ void context_keep_global(struct cpu *cpu, struct context *context)
 void context_fresh(struct context *context)
 {
 	context->tlb_filled = TLB_LIST + 1;
-	context->jump_filled = JUMP_LIST + 1;
-	context->code_filled = CODE_LIST + 1;
+	for (unsigned i = 0; i < JUMP_SLOTS && no_jump(i); i++)
+		context->block->jump[i].target = no_jump(i);
 }
 
 void context_clear(struct cpu *cpu, struct context *context)
@@ -310,12 +310,16 @@ static void put_jump(struct context *context, unsigned slot, struct jump_entry j
 void tlb_add_jump(struct cpu *cpu, u64 linear, u64 code)
 {
 	struct context *context = cpu->context;
-	unsigned slot = jump_hash(linear), bit = page_bit(linear);
-	struct jump_entry old = context->block->jump[slot];
+	const struct jump_entry *jump = context->block->jump;
+	unsigned slot = jump_hash(linear), bit = page_bit(linear), way = 0;
 
-	/* what was found last is found first */
-	if (old.target != no_jump(slot) && old.target != linear)
-		put_jump(context, slot + 1, old, get_bit(context->jump_global, slot));
+	/* what was found last is found first, and the oldest goes */
+	while (way < JUMP_WAYS - 1 && jump[slot + way].target != no_jump(slot) &&
+		jump[slot + way].target != linear)
+		way++;
+	for (; way; way--)
+		put_jump(context, slot + way, jump[slot + way - 1],
+			get_bit(context->jump_global, slot + way - 1));
 	put_jump(context, slot, (struct jump_entry){ .target = linear, .code = code },
 		fetched_global(context, linear));
 	context->jump_pages[bit / 64] |= BIT(bit % 64);

@@ -14,15 +14,15 @@
 
 #define TLB_BITS 13
 #define TLB_ENTRIES (1u << TLB_BITS)
-#define JUMP_BITS 13
+#define JUMP_BITS 14
 #define JUMP_SLOTS (1u << JUMP_BITS)
-#define JUMP_WAYS 2
+#define JUMP_WAYS 4
 #define EXEC_ENTRIES 64
 #define TLB_LIST 2048
-#define JUMP_LIST 1024
+#define JUMP_LIST 2048
 #define JUMP_PAGE_BITS 12
 #define CONTEXTS 96
-#define CODE_IDS 4096
+#define CODE_IDS 16384
 #define CODE_LIST 512
 #define WALK_HINTS 64
 
@@ -47,7 +47,7 @@ struct jump_entry {
 struct context_block {
 	u8 cpu_pages[CPU_PAGES_SIZE];
 	struct tlb_entry tlb[TLB_ENTRIES];
-	/* Two ways of one index: translated code looks at the first, entry.S at the second. */
+	/* JUMP_WAYS of one index, side by side: translated code looks at the first, entry.S at the others. */
 	struct jump_entry jump[JUMP_SLOTS];
 	/* By linear page: which code page (the engine's numbers) is mapped there; 0: unknown. Jumps
 	 * that are linked across pages compare it. */

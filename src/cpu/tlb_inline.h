@@ -42,10 +42,10 @@ static inline u64 tlb_jump(const struct cpu *cpu, u64 target)
 {
 	const struct jump_entry *jump = &cpu->context->block->jump[jump_hash(target)];
 
-	if (jump->target == target)
-		return jump->code;
-	jump++;
-	return jump->target == target ? jump->code : 0;
+	for (unsigned way = 0; way < JUMP_WAYS; way++)
+		if (jump[way].target == target)
+			return jump[way].code;
+	return 0;
 }
 
 /* Host pointer when the current context may read len bytes there without ado; else NULL. */

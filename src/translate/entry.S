@@ -98,26 +98,28 @@ resume:
 
 	/*
 	 * R11 is a linear target that is not in the first way of the jump cache: to its code if it is
-	 * in the second. R10 stays.
+	 * in another. R10 stays.
 	 */
-	.macro TRY_SECOND_WAY
+	.macro TRY_OTHER_WAYS
 	cmpl $0, %gs:CPU_EXIT_REQUEST
 	jne 1f
 	movq %r10, %gs:CPU_SCRATCH+8
 	xorl %r10d, %r10d
 	crc32q %r11, %r10
 	andl $CONTEXT_JUMP_MASK, %r10d
-	cmpq %gs:CONTEXT_SECOND_WAY(%r10), %r11
+	.irp way, 1, 2, 3
+	cmpq %gs:CONTEXT_JUMP+16*\way(%r10), %r11
 	jne 2f
-	jmpq *%gs:CONTEXT_SECOND_WAY+8(%r10)
+	jmpq *%gs:CONTEXT_JUMP+16*\way+8(%r10)
 2:
+	.endr
 	movq %gs:CPU_SCRATCH+8, %r10
 1:
 	.endm
 
 	.globl engine_miss
 engine_miss:
-	TRY_SECOND_WAY
+	TRY_OTHER_WAYS
 	.globl engine_far
 engine_far:
 	SAVE_GUEST
@@ -163,7 +165,7 @@ engine_link:
 
 	.globl engine_branch_miss
 engine_branch_miss:
-	TRY_SECOND_WAY
+	TRY_OTHER_WAYS
 	.globl engine_branch
 engine_branch:
 	SAVE_GUEST

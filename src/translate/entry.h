@@ -12,8 +12,8 @@
 #define CPU_EXIT_REQUEST (152 - CPU_BASE)
 #define CPU_HOST_RSP (208 - CPU_BASE)
 #define CPU_SELF (216 - CPU_BASE)
-#define CONTEXT_SECOND_WAY 0x40010 /* of the jump cache */
-#define CONTEXT_JUMP_MASK 0x1ffe0  /* of what CRC32 gives: the offset of a target's first way */
+#define CONTEXT_JUMP 0x40000       /* the jump cache */
+#define CONTEXT_JUMP_MASK 0x3ffc0  /* of what CRC32 gives: the offset of a target's first way */
 
 #ifndef __ASSEMBLER__
 #include "cpu/cpu.h"
@@ -26,7 +26,7 @@ void engine_enter(struct cpu *cpu, u64 code);
 
 /* Where translated code goes to reach C; cpu->runtime[RT_*] holds their addresses. */
 void engine_far(void);    /* R11: linear target */
-void engine_miss(void);   /* R11: linear target that the jump cache's first way has not */
+void engine_miss(void);   /* R11: linear target that is not in the jump cache's first way */
 void engine_chain(void);  /* R10: site */
 void engine_access(void); /* R10: site, R11: linear address or offset */
 void engine_exec(void);   /* R10: site */

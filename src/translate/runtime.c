@@ -14,7 +14,7 @@ _Static_assert(CPU_OFFSET(scratch) == (u32)(CPU_SCRATCH), "entry.h");
 _Static_assert(CPU_OFFSET(host_rsp) == (u32)(CPU_HOST_RSP), "entry.h");
 _Static_assert(CPU_OFFSET(self) == (u32)(CPU_SELF), "entry.h");
 _Static_assert(CPU_OFFSET(exit_request) == (u32)(CPU_EXIT_REQUEST), "entry.h");
-_Static_assert(CONTEXT_OFFSET(jump[1]) == CONTEXT_SECOND_WAY, "entry.h");
+_Static_assert(JUMP_WAYS == 4 && CONTEXT_OFFSET(jump) == CONTEXT_JUMP, "entry.h");
 _Static_assert(CONTEXT_BASE == CPU_BASE, "entry.h");
 _Static_assert((JUMP_SLOTS - JUMP_WAYS) * sizeof(struct jump_entry) == CONTEXT_JUMP_MASK, "entry.h");
 
