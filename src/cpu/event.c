@@ -32,7 +32,8 @@
  * - CPU_HALTED: the engine waits until cpu_has_wakeup() or exit_request, then polls; delivery makes
  *   the CPU run. CPU_SHUTDOWN and CPU_WAIT_SIPI are left through INIT and SIPI only;
  *   CPU_GUEST_SHUTDOWN, of which the machine is not told, by NMIs and exits too.
- * - RFLAGS.RF is kept only while DR7 arms breakpoints, for nothing else looks at it.
+ * - RFLAGS.RF is loaded only while DR7 arms breakpoints, for nothing else looks at it. With MODE_STEP
+ *   cpu_exec() sets it where an instruction stops midway, and the boundary after its end clears it.
  *
  * There is no system management mode: an SMI is intercepted or forgotten.
  */
@@ -416,12 +417,14 @@ static bool poll_breakpoints(struct cpu *cpu)
 	u64 linear = cpu_long64(cpu) ? cpu->rip : (u32)(cpu->seg[CS].base + cpu->rip);
 	u64 hit = 0;
 
-	if (likely(!(cpu->dr7 & DR7_ENABLE)) || !cpu->gif)
+	if (likely(!(cpu->mode & MODE_STEP)))
 		return false;
 	if (cpu->rflags_system & RFLAGS_RF) {
 		cpu->rf_seen = true;
 		return false;
 	}
+	if (!(cpu->dr7 & DR7_ENABLE) || !cpu->gif)
+		return false;
 	for (unsigned i = 0; i < 4; i++) {
 		bool enabled = (cpu->dr7 >> (2 * i)) & 3;
 		bool execute = !((cpu->dr7 >> (16 + 4 * i)) & 3);

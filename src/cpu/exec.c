@@ -69,6 +69,11 @@ int cpu_exec(struct cpu *cpu, const struct insn *insn)
 	/* an intercept ends in a jump as well */
 	if (outcome == OUTCOME_JUMP && is_branch(insn->op) && cpu->in_guest == in_guest)
 		cpu->branched = true;
+	/* what comes between the steps of one instruction finds RF set: SDM3 18.3.1.1 */
+	if (outcome == OUTCOME_AGAIN) {
+		cpu->rflags_system |= RFLAGS_RF;
+		cpu->rf_seen = false;
+	}
 	return outcome;
 }
 

@@ -63,6 +63,10 @@ static void single_step(void)
 	__asm__ volatile("pushfq; orq $0x100, (%%rsp); popfq; rep stosb; pushfq; andq $~0x100, (%%rsp); popfq"
 			 : : "D"(buffer), "c"(5), "a"(1) : "memory");
 	check_equal(hit_count, 8, "REP STOSB traps after each of its 5 steps");
+	/* SDM3 18.3.1.1 */
+	check(hits[0].rflags & FLAG_RF, "RF is set in the frame of a step before the last");
+	check(hits[3].rflags & FLAG_RF, "and of the last but one");
+	check(!(hits[4].rflags & FLAG_RF), "but not of the last");
 
 	/* INT n clears TF for the handler, IRET brings it back */
 	start();
@@ -83,7 +87,9 @@ static u64 user_step(u64 arg)
 
 static void execute_breakpoints(void)
 {
-	u64 at, next;
+	static u8 stored[5];
+	u64 at, next, steps = sizeof(stored);
+	u8 *to = stored;
 
 	start();
 	set_rf = true;
@@ -97,6 +103,15 @@ static void execute_breakpoints(void)
 	check_equal(hits[0].dr6, 0xffff0ff1, "DR6.B0");
 	/* SDM3 6.8.3: of all faults this one alone does not set RF in the frame */
 	check(!(hits[0].rflags & FLAG_RF), "RF is clear in the frame");
+	/* and RF lasts until the instruction is done: SDM3 18.3.1.1 */
+	start();
+	__asm__ volatile("leaq 1f(%%rip), %%rdx; movq %%rdx, %%dr0; movq %2, %%dr7\n"
+			 "1: rep stosb"
+			 : "+D"(to), "+c"(steps)
+			 : "r"(0x400 | DR7_LOCAL(0) | DR7_TYPE(0, EXECUTE, 0)), "a"(1) : "rdx", "memory");
+	write_dr7(0x400);
+	check_equal(hit_count, 1, "a breakpoint on REP STOSB hits once, not at each step");
+	check_equal(steps, 0, "it went on to its end");
 	set_rf = false;
 }
 
