@@ -59,23 +59,39 @@ static void prepare_mask(struct cpu *cpu, const struct insn_vector *vector, unsi
 	vector_clear_from(cpu, vector->mask, length);
 }
 
+/*
+ * Whether a fault has to wait: traps of elements that are done come in lieu of it, SDM2 VPGATHERDD
+ * and VPSCATTERDD, APM4 VPGATHERDD. The instruction then goes on, and its first element faults.
+ * Data breakpoints are such traps. Intel's CPUs take a single step for one as well; to others that
+ * comes after the instruction, APM2 13.1.4.
+ */
+static bool traps_come_first(const struct cpu *cpu)
+{
+	return cpu->pending_db || (cpu->step_after && cpu_is_intel(cpu));
+}
+
 int exec_GATHER(struct cpu *cpu, const struct insn *insn)
 {
 	const struct insn_vector *vector = &insn->vector;
 	u64 base = cpu_effective_address(cpu, insn);
 	unsigned length = vector->count * MAX(vector->element, vector->index_size);
 	bool early = vector->mask_kind == INSN_MASK_OPMASK || cpu_host_is_intel(cpu);
+	bool any = false;
 
 	vector_open(cpu);
 	if (early && vector->mask_kind == INSN_MASK_VECTOR)
 		prepare_mask(cpu, vector, length);
 	for (unsigned i = 0; i < vector->count; i++) {
 		if (vector_mask_bit(cpu, vector, i)) {
-			if (access_element(cpu, insn, base, i))
-				return OUTCOME_FAULT;
-			if (early && !vector->store)
+			u64 hits = cpu->pending_db;
+
+			if (access_element(cpu, insn, base, i)) {
+				cpu->pending_db = hits;
+				return any && traps_come_first(cpu) ? OUTCOME_AGAIN : OUTCOME_FAULT;
+			}
+			if (early && !any && !vector->store)
 				vector_clear_from(cpu, vector->reg, length);
-			early = false;
+			any = true;
 		}
 		strike(cpu, vector, i);
 	}

@@ -68,7 +68,7 @@ enum outcome {
 	OUTCOME_NEXT,  /* done; the engine advances RIP by len and goes on in the block */
 	OUTCOME_JUMP,  /* done; RIP (or the whole world) was set by the instruction */
 	OUTCOME_FAULT, /* cpu->fault says what; nothing was committed; the engine delivers it */
-	OUTCOME_AGAIN, /* a REP instruction was interrupted between steps: RIP stays, no fault */
+	OUTCOME_AGAIN, /* a REP instruction or a gather stopped midway: RIP stays, no fault */
 };
 
 #endif
