@@ -45,6 +45,7 @@ struct insn {
 	u8 rep;        /* 0, 0xf2 or 0xf3 */
 	bool lock;
 	bool is_mem;   /* the r/m operand is memory */
+	bool any_alignment; /* and is not checked under MODE_ALIGN */
 	u8 reg;        /* modrm.reg with REX.R: general, control, debug or segment register */
 	u8 rm;         /* modrm.rm with REX.B when !is_mem; opcode's register for short forms */
 	bool rm_high;  /* rm is AH, CH, DH or BH: rm holds 0..3, the byte is bits 15:8 */

@@ -73,7 +73,8 @@ int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct
 	if (elements && align && access->linear & (align - 1))
 		return cpu_fault_code(cpu, VEC_GP, 0);
 	/* #AC is for operands of eight bytes at most, SDM3 6.15, interrupt 17 */
-	if (elements && access->len <= 8 && cpu_check_aligned(cpu, access->linear, access->len))
+	if (elements && access->len <= 8 && !insn->any_alignment &&
+	    cpu_check_aligned(cpu, access->linear, access->len))
 		return OUTCOME_FAULT;
 	for (unsigned i = 0; i < vector->count; i++) {
 		unsigned at = i * size;

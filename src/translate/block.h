@@ -73,6 +73,7 @@ struct site {
 	u8 align;        /* access: what it must be aligned to, 0: nothing */
 	bool waits;      /* access: a pending x87 exception comes first */
 	bool align_waived; /* MXCSR.MM allows otherwise */
+	bool any_alignment; /* access: not checked under MODE_ALIGN */
 	u8 seg;          /* access: segment, when R11 is an offset and not yet a linear address */
 	bool is_offset;
 	bool write, read;

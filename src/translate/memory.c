@@ -37,6 +37,7 @@ struct site *emit_site(struct translator *t, unsigned i, const struct insn *insn
 		.align = g->align,
 		.waits = g->waits,
 		.align_waived = g->align_waived,
+		.any_alignment = g->insn.any_alignment,
 		.ends_block = g->ends_block,
 	};
 	return &pending->site;
@@ -129,6 +130,7 @@ static struct pending_access *new_access(struct translator *t, unsigned i)
 		.align = g->align,
 		.waits = g->waits,
 		.align_waived = g->align_waived,
+		.any_alignment = g->insn.any_alignment,
 	} };
 	return access;
 }

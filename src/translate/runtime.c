@@ -437,7 +437,8 @@ u64 rt_access(struct cpu *cpu, struct site *site, u64 address)
 	if (site->masked)
 		return access_masked(cpu, site, block, address);
 	if (site_linear(cpu, site, address, &linear) ||
-	    cpu_check_aligned(cpu, linear, natural_alignment(cpu, site->size)))
+	    (!site->any_alignment &&
+		    cpu_check_aligned(cpu, linear, natural_alignment(cpu, site->size))))
 		return deliver(cpu);
 	if (cpu_watching(cpu)) {
 		if (site->read)

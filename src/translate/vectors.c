@@ -170,6 +170,11 @@ void find_alignment(const struct cpu *cpu, struct guest_insn *g, const ZydisDeco
 	case ZYDIS_MNEMONIC_PCMPISTRI:
 	case ZYDIS_MNEMONIC_PCMPISTRM:
 		return;
+	case ZYDIS_MNEMONIC_VCVTPH2PS:
+	case ZYDIS_MNEMONIC_VCVTPS2PH:
+		/* SDM2: "do not report #AC", of VEX's; Intel's CPUs do not with EVEX either */
+		g->insn.any_alignment = cpu_is_intel(cpu);
+		return;
 	case ZYDIS_MNEMONIC_SHA1MSG1:
 	case ZYDIS_MNEMONIC_SHA1MSG2:
 	case ZYDIS_MNEMONIC_SHA1NEXTE:

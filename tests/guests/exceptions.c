@@ -354,6 +354,9 @@ ALIGNED(enter_odd, "leaq 64(%rdi), %rsp; enter $7, $0");
 ALIGNED(must16, "movaps (%rdi), %xmm0");
 ALIGNED(load_gs, "movl $0x43, %eax; movl %eax, %gs");
 
+ALIGNED(half_load, "vcvtph2ps (%rdi), %xmm0");
+ALIGNED(half_store, "vcvtps2ph $0, %xmm0, (%rdi)");
+
 static unsigned aligned_try(const u8 *code, const u8 *address, u64 rflags)
 {
 	aligned_code = (u64)code;
@@ -362,6 +365,15 @@ static unsigned aligned_try(const u8 *code, const u8 *address, u64 rflags)
 	guest_user(user_aligned, (u64)address);
 	guest_user_rflags = 0;
 	return guest_last.vector;
+}
+
+static bool enable_avx(void)
+{
+	if (!cpu_has(1, 2, 26) || !cpu_has(1, 2, 28)) /* XSAVE, AVX */
+		return false;
+	write_cr4(read_cr4() | CR4_OSXSAVE);
+	__asm__ volatile("xsetbv" : : "c"(0), "a"(7), "d"(0));
+	return true;
 }
 
 static void alignment(void)
@@ -411,6 +423,17 @@ static void alignment(void)
 			if (want == VEC_AC)
 				check_equal(guest_last.error, 0, "#AC's error code");
 		}
+	if (enable_avx() && cpu_has(1, 2, 29)) {
+		/* SDM2: they do not report #AC */
+		unsigned want = intel ? NO_TRAP : VEC_AC;
+
+		check_equal(aligned_try(half_load, bytes + 2, FLAG_AC), want, "VCVTPH2PS at 2");
+		check_equal(aligned_try(half_store, bytes + 4, FLAG_AC), want, "VCVTPS2PH at 4");
+		check_equal(aligned_try(half_load, bytes + 8, FLAG_AC), NO_TRAP, "VCVTPH2PS at 8");
+		check_equal(aligned_try(half_store, bytes + 16, FLAG_AC), NO_TRAP, "VCVTPS2PH at 16");
+	} else {
+		guest_skip("F16C");
+	}
 	check_equal(aligned_try(enter_odd, bytes, FLAG_AC), VEC_AC, "ENTER to a top that is misaligned");
 	check_equal(aligned_try(must16, bytes + 1, FLAG_AC), VEC_GP, "MOVAPS is #GP all the same");
 	/* the page comes after, the linear address before: as CPUs have it */
