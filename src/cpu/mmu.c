@@ -354,7 +354,7 @@ static inline void leave_trail(struct cpu *cpu, const struct paging *paging, con
 		return;
 	for (unsigned i = 0; i < walk->steps; i++)
 		trail_add(cpu, paging->form == FORM_LONG ? walk->step[i].entry : NULL,
-			walk->step[i].value, paging->stage == STAGE_SECOND);
+			walk->step[i].value);
 }
 
 /* After a walk whose A bits are set. */

@@ -71,6 +71,7 @@ enum privilege { PRIV_USER, PRIV_SUPERVISOR, PRIV_SUPERVISOR_AC, PRIV_COUNT };
 #define KEY_ASID MASK(63, 32)
 
 /* The table entries that a context was filled by, see trail.h. */
+#define TRAIL_KNOWN 256
 struct trail {
 	struct trail_entry {
 		const u64 *at; /* in RAM */
@@ -79,7 +80,7 @@ struct trail {
 	u32 count;
 	u32 held;      /* flushes that it held at */
 	bool complete; /* nothing is in the context that came by others */
-	const struct trail_entry *last[2]; /* of each stage */
+	u16 known[TRAIL_KNOWN]; /* numbers of entries, by a hash of where they are */
 	struct trail_roots {
 		u64 cr3, nested_root, nested_cr4, nested_efer;
 	} roots; /* where the walks began */

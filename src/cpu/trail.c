@@ -17,10 +17,11 @@ static bool same_roots(const struct trail_roots *a, const struct trail_roots *b)
 	       a->nested_cr4 == b->nested_cr4 && a->nested_efer == b->nested_efer;
 }
 
-void trail_add(struct cpu *cpu, const u64 *at, u64 value, bool second)
+void trail_add(struct cpu *cpu, const u64 *at, u64 value)
 {
 	struct trail *trail = &cpu->context->trail;
-	const struct trail_entry *last = trail->last[second];
+	u16 *known = &trail->known[crc_hash((u64)at) % TRAIL_KNOWN];
+	const struct trail_entry *entry = &trail->entries[*known];
 	struct trail_roots roots = roots_now(cpu);
 
 	if (!trail->complete)
@@ -31,15 +32,15 @@ void trail_add(struct cpu *cpu, const u64 *at, u64 value, bool second)
 		trail_lose(trail);
 		return;
 	}
-	/* most walks end in the table entry that the last one ended in, a large page's */
-	if (last && last->at == at && last->value == value)
+	/* most walks end in a table entry that others ended in, a large page's */
+	if (*known < trail->count && entry->at == at && entry->value == value)
 		return;
 	if (trail->count == TRAIL_ENTRIES) {
 		trail_lose(trail);
 		return;
 	}
-	trail->entries[trail->count] = (struct trail_entry){ at, value };
-	trail->last[second] = &trail->entries[trail->count++];
+	*known = trail->count;
+	trail->entries[trail->count++] = (struct trail_entry){ at, value };
 }
 
 bool trail_holds(const struct cpu *cpu, const struct trail *trail)

@@ -27,7 +27,6 @@ static inline void trail_begin(struct trail *trail, bool kept)
 {
 	trail->complete = kept;
 	trail->count = trail->held = 0;
-	trail->last[0] = trail->last[1] = NULL;
 }
 
 /* Something is in the context that the trail does not know of: the next flush empties it. */
@@ -37,8 +36,8 @@ static inline void trail_lose(struct trail *trail)
 }
 
 /* A walk used an entry of 4-level tables, or 32-bit or read-only ones: then `at` is NULL. `value` is as
- * the walk left it, A and D set. second: of the second stage. */
-void trail_add(struct cpu *cpu, const u64 *at, u64 value, bool second);
+ * the walk left it, A and D set. */
+void trail_add(struct cpu *cpu, const u64 *at, u64 value);
 
 /* Whether walks from where the vCPU is now would find in the tables what the context has. */
 bool trail_holds(const struct cpu *cpu, const struct trail *trail);

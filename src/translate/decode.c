@@ -154,7 +154,7 @@ void set_exec(struct guest_insn *g, unsigned op)
 {
 	g->kind = KIND_EXEC;
 	g->insn.op = op;
-	g->ends_block = op_ends_block(op);
+	g->ends_block = op_ends_block(op, g->insn.code_size);
 }
 
 /* Moves to and from control, debug and segment registers share one mnemonic with all others. */

@@ -10,7 +10,7 @@
 /* ---- opcodes.c ---- */
 /* The enum op of an instruction that C executes; -1: it does not, or the mnemonic does not tell. */
 int op_of_mnemonic(ZydisMnemonic mnemonic);
-bool op_ends_block(unsigned op);
+bool op_ends_block(unsigned op, unsigned code_size);
 
 /* Which state an instruction set works on, and which sets this CPU never has. */
 enum fpu_need { NEED_NONE, NEED_X87, NEED_SSE, NEED_AVX, NEED_AVX512, NEED_ABSENT };

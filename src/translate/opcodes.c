@@ -165,7 +165,7 @@ int op_of_mnemonic(ZydisMnemonic mnemonic)
 }
 
 /* After these the mode, the mapping or the pending events may be others: the block ends. */
-bool op_ends_block(unsigned op)
+bool op_ends_block(unsigned op, unsigned code_size)
 {
 	switch (op) {
 	case OP_MOV_FROM_CR: case OP_MOV_FROM_DR: case OP_SMSW: case OP_MOV_FROM_SEG: case OP_PUSH_SEG:
@@ -179,7 +179,11 @@ bool op_ends_block(unsigned op)
 	case OP_FXSAVE: case OP_FXRSTOR: case OP_XSAVE: case OP_XSAVEOPT: case OP_XSAVEC:
 	case OP_XSAVES: case OP_XRSTOR: case OP_XRSTORS: case OP_FNSAVE: case OP_FRSTOR:
 	case OP_GATHER: case OP_FNSTENV: case OP_FLDENV: case OP_VMREAD: case OP_VMWRITE: case OP_LEAVE:
+	case OP_LGDT: case OP_LIDT: case OP_LLDT: case OP_LTR: case OP_VMSAVE: case OP_VMPTRLD:
+	case OP_VMPTRST: case OP_VMCLEAR:
 		return false;
+	case OP_VMLOAD: /* FS and GS, whose limits code outside of 64-bit mode looks at */
+		return code_size != 8;
 	default:
 		return true;
 	}
