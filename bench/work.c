@@ -2,18 +2,23 @@
 /*
  * A small load in eight parts that every level runs: integers, memory, hashing, floating point,
  * system calls, forks, page faults, a pipe between two processes. Prints seconds for each, their
- * sum, and the time from its first line to its last. The first argument names the level in what is
- * printed; others name the parts to run.
+ * sum, and the time from its first line to its last.
+ *   work LEVEL [--seconds N] [PART...]
+ * LEVEL stands in what is printed, PARTs are the parts to run. With N each part is run again and again
+ * for so long, and the median is printed: memory is there after the first time, what is left is the
+ * steady cost.
  */
 #ifndef _GNU_SOURCE
 #define _GNU_SOURCE
 #endif
+#include <malloc.h>
 #include <sched.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/param.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -166,12 +171,44 @@ static void pipes(void)
 	waitpid(pid, NULL, 0);
 }
 
-static int wanted(int argc, char **argv, const char *part)
+static int wanted(int count, char **names, const char *part)
 {
-	for (int i = 2; i < argc; i++)
-		if (!strcmp(argv[i], part))
+	for (int i = 0; i < count; i++)
+		if (!strcmp(names[i], part))
 			return 1;
-	return argc <= 2;
+	return !count;
+}
+
+static double once(void (*run)(void))
+{
+	double start = now();
+
+	run();
+	return now() - start;
+}
+
+static int compare_times(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The median time of a part that is run for some seconds, the first time not counted. */
+static double steady(void (*run)(void), double seconds)
+{
+	enum { MOST = 10000 };
+	static double times[MOST];
+	double start;
+	int count = 0;
+
+	run();
+	start = now();
+	do
+		times[count++] = once(run);
+	while (count < MOST && now() - start < seconds);
+	qsort(times, count, sizeof(times[0]), compare_times);
+	return times[count / 2];
 }
 
 /* A line goes out by the serial ports of all levels after it was written, and each letter costs exits:
@@ -196,8 +233,19 @@ int main(int argc, char **argv)
 		{ .name = "pagefault", .run = page_faults }, { .name = "pipe", .run = pipes } };
 	const size_t count = sizeof(parts) / sizeof(parts[0]);
 	const char *level = argc > 1 ? argv[1] : "host";
-	double begin = now(), total = 0;
+	double begin = now(), total = 0, seconds = 0;
 	cpu_set_t one;
+
+	argc -= MIN(argc, 2);
+	argv += 2;
+	if (argc > 1 && !strcmp(argv[0], "--seconds")) {
+		seconds = atof(argv[1]);
+		argc -= 2;
+		argv += 2;
+		/* what is freed is kept for the next time */
+		mallopt(M_MMAP_THRESHOLD, 1 << 30);
+		mallopt(M_TRIM_THRESHOLD, 1 << 30);
+	}
 
 	/* one CPU, as the guests have */
 	CPU_ZERO(&one);
@@ -206,12 +254,9 @@ int main(int argc, char **argv)
 	printf("%s: work begins\n", level);
 	let_lines_go_out();
 	for (size_t i = 0; i < count; i++) {
-		double start = now();
-
 		if (!wanted(argc, argv, parts[i].name))
 			continue;
-		parts[i].run();
-		parts[i].took = now() - start;
+		parts[i].took = seconds > 0 ? steady(parts[i].run, seconds) : once(parts[i].run);
 		total += parts[i].took;
 	}
 	for (size_t i = 0; i < count; i++)
