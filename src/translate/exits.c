@@ -218,9 +218,10 @@ static void emit_chain(struct translator *t, u8 *jump, i64 target)
 }
 
 /*
- * To another page or to what is not near, at a known distance. A fixed block knows the target: the jump is linked by
- * rt_link() and holds as long as the page there has the number it was linked with. Only jumps backward
- * look for events, as within a page: whatever runs forever makes them, or indirect ones.
+ * To another page, or to what is not near, at a known distance. A fixed block knows the target: the
+ * jump is linked by rt_link() and holds as long as the page there has the number it was linked with.
+ * Only jumps backward look for events, as within a page: whatever runs forever makes them, or indirect
+ * ones.
  */
 static void emit_far_to(struct translator *t, i64 target)
 {

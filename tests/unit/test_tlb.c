@@ -671,6 +671,35 @@ static int set_up(void **state)
 	return 0;
 }
 
+/* Targets that meet in a set of the jump cache: it has the last JUMP_WAYS of them. */
+static void test_jump_ways(void **state)
+{
+	struct rig *rig = *state;
+	struct cpu *cpu = rig->cpu;
+	u64 targets[JUMP_WAYS + 1], at = PAGE_X;
+
+	enter(rig, &worlds[0]);
+	for (unsigned i = 0; i < ARRAY_SIZE(targets); i++, at++) {
+		while (i && jump_hash(at) != jump_hash(targets[0]))
+			at++;
+		targets[i] = at;
+		tlb_add_jump(cpu, at, 0x1000 + i);
+	}
+	assert_int_equal(tlb_jump(cpu, targets[0]), 0);
+	for (unsigned i = 1; i < ARRAY_SIZE(targets); i++)
+		assert_int_equal(tlb_jump(cpu, targets[i]), 0x1000 + i);
+	/* one that is there moves to the front and takes nobody's place */
+	tlb_add_jump(cpu, targets[2], 0x2000);
+	assert_int_equal(cpu->context->block->jump[jump_hash(targets[2])].target, targets[2]);
+	for (unsigned i = 1; i < ARRAY_SIZE(targets); i++)
+		assert_int_equal(tlb_jump(cpu, targets[i]), i == 2 ? 0x2000 : 0x1000 + i);
+	tlb_flush_page(cpu, 0, 0, targets[3], true);
+	assert_int_equal(tlb_jump(cpu, targets[3]), 0);
+	tlb_flush_all(cpu);
+	for (unsigned i = 0; i < ARRAY_SIZE(targets); i++)
+		assert_int_equal(tlb_jump(cpu, targets[i]), 0);
+}
+
 static int tear_down(void **state)
 {
 	struct rig *rig = *state;
@@ -693,6 +722,7 @@ int main(void)
 		CASE(test_execute_only),
 		CASE(test_fault_drops),
 		CASE(test_many_worlds),
+		CASE(test_jump_ways),
 		CASE(test_apic_access),
 		CASE(test_apic_refused),
 		CASE(test_apic_in_walk),
