@@ -188,18 +188,22 @@ struct cpu {
 	enum cpu_activity activity;
 	struct fault fault;     /* with OUTCOME_FAULT */
 	struct event event;     /* being delivered, or injected by a VM entry to be delivered next */
+	/* The engine asks for these three at once, and sets the next three so, where it does STI itself. */
+	u32 pins __attribute__((aligned(8))); /* BIT(CPU_PIN_*): set from any thread, atomically */
+	bool virt_pending;      /* ask virt->poll at the next boundary */
+	bool nmi_pending;
+	u8 no_event[2];         /* 0 */
 	bool intr_shadow;       /* STI or MOV SS just executed: no interrupt at this boundary. May be
 	                         * stale in translated code, in C it is not, see event.c */
 	bool shadow_seen;       /* event.c: intr_shadow has held one boundary, the next clears it */
 	bool shadow_mov_ss;     /* intr_shadow is MOV SS's: debug traps wait too */
+	u8 no_shadow;           /* 0 */
 	bool rf_seen;           /* event.c: RFLAGS.RF has served its instruction */
 	bool nmi_blocked;       /* until IRET */
-	bool nmi_pending;
 	u64 shadow_rip;         /* intr_shadow covers the instruction there and no other */
 	u64 pending_db;         /* DR6 bits of traps to be raised after this instruction */
 	u64 watched[4], watched_dr7; /* breakpoint.c: DR0 to DR3 and DR7 as the TLBs know them */
 	bool step_after;        /* TF was set when this instruction began */
-	u32 pins;               /* BIT(CPU_PIN_*): set from any thread, atomically */
 	u8 sipi_vector;
 	bool apic_disabled;     /* APIC_BASE says that there is no local APIC */
 	const struct intc_ops *intc_ops;
@@ -210,7 +214,6 @@ struct cpu {
 	bool in_guest;          /* running what VMRUN or VMLAUNCH entered */
 	bool nested_paging;     /* a second translation stage is on */
 	bool gif;               /* global interrupt flag; true where there is no SVM */
-	bool virt_pending;      /* ask virt->poll at the next boundary */
 	u64 wake_at;            /* host's TSC that machine_wake_at() was asked for; 0: the wake-up has
 	                         * come, early perhaps, or nobody asked */
 	bool intr_apart;        /* in a guest the INTR pin obeys intr_host_if and not the guest's IF: APM2

@@ -318,6 +318,24 @@ static void place_access(struct translator *t, struct pending_access *access)
 	jmp_gs(e, RUNTIME(RT_ACCESS));
 }
 
+void leave_to_c(struct translator *t, unsigned i, u8 *jump, u8 *other)
+{
+	t->execs[t->exec_count++] = (struct pending_exec){ .jumps = { jump, other }, .insn = i,
+		.resume = cache_offset(t, t->e.at) };
+}
+
+static void place_exec(struct translator *t, const struct pending_exec *exec)
+{
+	struct emitter *e = &t->e;
+	struct site *site;
+
+	for (unsigned n = 0; n < ARRAY_SIZE(exec->jumps) && !e->overflow; n++)
+		patch_rel32(exec->jumps[n], e->at);
+	site = emit_site(t, exec->insn, &t->insns[exec->insn].insn);
+	site->resume = exec->resume;
+	jmp_gs(e, RUNTIME(RT_EXEC));
+}
+
 static void emit_misses(struct translator *t)
 {
 	struct emitter *e = &t->e;
@@ -397,6 +415,8 @@ void emit_pending(struct translator *t)
 	t->aside_begin = cache_offset(t, t->e.at);
 	for (unsigned i = 0; i < t->access_count; i++)
 		place_access(t, &t->accesses[i]);
+	for (unsigned i = 0; i < t->exec_count; i++)
+		place_exec(t, &t->execs[i]);
 	for (unsigned i = 0; i < t->exit_count; i++)
 		if (!t->exits[i].placed)
 			place_exit(t, t->exits[i]);

@@ -232,7 +232,7 @@ struct block *translate(struct translator *t, struct cpu *cpu, u32 page, u16 off
 		.insn_count = t->count, .valid = true, .vpage = t->vpage };
 	t->e = (struct emitter){ .at = cache->rw + cache->code.at, .end = cache->rw + cache->code.end };
 	t->aside = (struct emitter){ .at = (u8 *)(block + 1), .end = cache->rw + cache->aside.end };
-	t->site_count = t->access_count = t->exit_count = t->miss_count = 0;
+	t->site_count = t->access_count = t->exit_count = t->exec_count = t->miss_count = 0;
 	t->wrong_mode = t->not_canonical = NULL;
 	t->branch = false;
 	emit_block(t);

@@ -69,6 +69,13 @@ struct pending_exit {
 	u32 link_id, link_jump; /* cache offsets of what rt_link() patches; 0: no link */
 };
 
+/* An instruction that was begun in line and that C has to execute after all, out of line. */
+struct pending_exec {
+	u8 *jumps[2];
+	unsigned insn;   /* its number */
+	u32 resume;
+};
+
 struct translator {
 	struct emitter e;     /* where things go now: to the block's code, in the end aside */
 	struct emitter aside;
@@ -94,6 +101,8 @@ struct translator {
 	unsigned access_count;
 	struct pending_exit exits[MAX_EXITS];
 	unsigned exit_count;
+	struct pending_exec execs[MAX_INSNS];
+	unsigned exec_count;
 	u8 *misses[MAX_EXITS * 2 + 4]; /* rel32s that go to the block's way to engine_miss */
 	unsigned miss_count;
 	u8 *wrong_mode;  /* rel32 of the far entry, found in the jump cache in another mode; NULL */
@@ -179,6 +188,14 @@ void emit_far(struct translator *t);              /* R11: linear target */
 void emit_taken(struct translator *t);
 void emit_page_address(struct translator *t, unsigned reg, i64 offset);
 void emit_pending(struct translator *t);          /* everything out of line, the last of it aside */
+
+/* From two conditional jumps to C, which executes instruction i; it goes on behind what is emitted yet.
+ * Flags are in memory. */
+void leave_to_c(struct translator *t, unsigned i, u8 *jump, u8 *other);
+
+/* ---- interrupt_flag.c ---- */
+bool interrupt_flag_is_inline(const struct translator *t, const struct insn *insn);
+void emit_interrupt_flag(struct translator *t, unsigned i);
 
 /* ---- vmcs.c ---- */
 bool vmcs_is_inline(const struct translator *t, const struct insn *insn);

@@ -72,8 +72,7 @@ void emit_vmcs(struct translator *t, unsigned i)
 	struct emitter *e = &t->e;
 	const struct insn *insn = &t->insns[i].insn;
 	bool read = insn->op == OP_VMREAD;
-	u8 *beyond, *none, *done;
-	struct site *site;
+	u8 *beyond, *none;
 
 	t->r11_group = NO_GROUP;
 	flags_save(t);
@@ -93,14 +92,5 @@ void emit_vmcs(struct translator *t, unsigned i)
 	else
 		emit_vmwrite(t, insn->rm);
 	mov_gs_imm32(e, CPU_OFFSET(aflags), FLAGS_ALL_CLEAR);
-	done = jmp_rel32(e);
-	if (!e->overflow) {
-		patch_rel32(beyond, e->at);
-		patch_rel32(none, e->at);
-	}
-	site = emit_site(t, i, insn);
-	jmp_gs(e, RUNTIME(RT_EXEC));
-	site->resume = cache_offset(t, e->at);
-	if (!e->overflow)
-		patch_rel32(done, e->at);
+	leave_to_c(t, i, beyond, none);
 }
