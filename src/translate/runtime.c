@@ -190,8 +190,10 @@ static bool boundary(struct cpu *cpu, u32 *variant)
 static bool entry_is_for(u64 code, u32 mode)
 {
 	const u8 *entry = (const u8 *)code;
+	u32 its_mode;
 
-	return entry[1] == 0x81 && *(const u32 *)(entry + 8) == mode;
+	copy_bytes(&its_mode, entry + 8, sizeof(its_mode));
+	return entry[1] == 0x81 && its_mode == mode;
 }
 
 u64 engine_dispatch(struct cpu *cpu, u32 variant)
