@@ -135,18 +135,28 @@ static unsigned find(struct context_pool *pool, u64 key, u64 tag)
 	return CONTEXTS;
 }
 
-/* One that was never used, else the one that was used longest ago. */
+/*
+ * One that nobody has asked for during so many selections (a second of a busy guest, or more) was most
+ * likely a VM's or a process' that has gone. It is taken before memory that was never touched: what the
+ * pool has of the host grows with the worlds that live, not with those that were started.
+ */
+#define ABANDONED (1u << 15)
+
+/* An abandoned one, else one that was never used, else the one that was used longest ago. */
 static unsigned replaceable(const struct context_pool *pool)
 {
-	unsigned oldest = 0;
+	unsigned oldest = CONTEXTS, unused = CONTEXTS;
 
 	for (unsigned i = 0; i < CONTEXTS; i++) {
 		if (!pool->tags[i].key)
-			return i;
-		if (pool->tags[i].used < pool->tags[oldest].used)
+			unused = MIN(unused, i);
+		else if (oldest == CONTEXTS || pool->tags[i].used < pool->tags[oldest].used)
 			oldest = i;
 	}
-	return oldest;
+	if (unused == CONTEXTS ||
+	    (oldest != CONTEXTS && pool->clock - pool->tags[oldest].used > ABANDONED))
+		return oldest;
+	return unused;
 }
 
 /* The supervisor's context that was used last in this world, to learn global pages from. */

@@ -671,6 +671,33 @@ static int set_up(void **state)
 	return 0;
 }
 
+/* What a world had that is asked for no more goes to the next new one, though there is unused memory. */
+static void test_abandoned_world(void **state)
+{
+	struct rig *rig = *state;
+	struct cpu *cpu = rig->cpu;
+	const struct context *first, *second;
+
+	enter(rig, &worlds[0]);
+	fill(rig, PAGE_X);
+	first = cpu->context;
+	enter(rig, &worlds[1]);
+	second = cpu->context;
+	assert_ptr_not_equal(second, first);
+	for (unsigned i = 0; i < 1000; i++)
+		tlb_select(cpu);
+	enter(rig, &worlds[2]);
+	assert_ptr_not_equal(cpu->context, first);
+	assert_ptr_not_equal(cpu->context, second);
+	for (unsigned i = 0; i < 40000; i++)
+		tlb_select(cpu);
+	enter(rig, &worlds[3]);
+	assert_true(cpu->context == first || cpu->context == second);
+	assert_int_equal(forms_cached(rig, PAGE_X), 0);
+	enter(rig, &worlds[0]);
+	assert_int_equal(forms_cached(rig, PAGE_X), 0);
+}
+
 /* Targets that meet in a set of the jump cache: it has the last JUMP_WAYS of them. */
 static void test_jump_ways(void **state)
 {
@@ -722,6 +749,7 @@ int main(void)
 		CASE(test_execute_only),
 		CASE(test_fault_drops),
 		CASE(test_many_worlds),
+		CASE(test_abandoned_world),
 		CASE(test_jump_ways),
 		CASE(test_apic_access),
 		CASE(test_apic_refused),
