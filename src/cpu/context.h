@@ -49,7 +49,8 @@ static inline bool context_filled(const struct context_pool *pool, unsigned i)
 
 /* ---- tlb.c: one context ---- */
 
-/* Makes sure that the next context_clear() visits every slot, whatever is in the memory. */
+/* Memory that is all zeroes: empties the jump slots, whose rest zeroes are, and has the next
+ * context_clear() visit every slot of the TLB. */
 void context_fresh(struct context *context);
 void context_clear(struct cpu *cpu, struct context *context);
 /* Drops what is not of a global page. */

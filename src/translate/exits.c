@@ -7,7 +7,6 @@
  * off. To other pages a jump is linked, or goes through the context's jump cache, which is as good as
  * the TLB: it is flushed with it. Events are looked for there too.
  */
-#include "cpu/tlb.h"
 #include "translate/translate.h"
 
 #define JUMP_OFFSET CONTEXT_OFFSET(jump)

@@ -6,7 +6,6 @@
  * rt_access(). Members of a group (groups.c) share one check; an address that is a constant names
  * its TLB slot by itself.
  */
-#include "cpu/tlb.h"
 #include "translate/translate.h"
 
 #define TLB_OFFSET CONTEXT_OFFSET(tlb)

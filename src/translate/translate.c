@@ -11,7 +11,6 @@
 #include <string.h>
 
 #include "base/log.h"
-#include "cpu/tlb.h"
 #include "translate/translate.h"
 
 /* Room that one block may take at most. */
