@@ -157,6 +157,7 @@ struct cpu {
 	u64 host_rsp;
 	u64 self;           /* this struct's canonical address */
 	u64 runtime[16];    /* engine: addresses of its C entry points */
+	u64 stray_rsp, stray_rip; /* engine: to go on with and at, translate/stray_rsp.c */
 	struct segment seg[SEG_COUNT];
 	/* How many offsets from 0 of ES..GS may be read and written without asking cpu_linear();
 	 * 0 where it must be asked. The engine keeps them. */

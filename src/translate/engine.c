@@ -97,11 +97,7 @@ static bool take_thread(struct engine *engine)
 
 	/* A signal that is not of the guest's making must not come while RSP is the guest's. */
 	sigfillset(&all);
-	sigemptyset(&faults);
-	sigaddset(&faults, SIGSEGV);
-	sigaddset(&faults, SIGFPE);
-	sigaddset(&faults, SIGILL);
-	sigaddset(&faults, SIGBUS);
+	faults_signals(&faults);
 	pthread_sigmask(SIG_BLOCK, &all, NULL);
 	pthread_sigmask(SIG_UNBLOCK, &faults, NULL);
 	engine->gs = NULL;

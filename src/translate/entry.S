@@ -182,4 +182,10 @@ engine_native_fault:
 	call rt_native_fault
 	jmp resume
 
+	.globl engine_retry, engine_retry_jump
+engine_retry:
+	movq %gs:CPU_STRAY_RSP, %rsp
+engine_retry_jump:
+	jmpq *%gs:CPU_STRAY_RIP
+
 	.section .note.GNU-stack, "", @progbits

@@ -12,6 +12,8 @@
 #define CPU_EXIT_REQUEST (152 - CPU_BASE)
 #define CPU_HOST_RSP (208 - CPU_BASE)
 #define CPU_SELF (216 - CPU_BASE)
+#define CPU_STRAY_RSP (352 - CPU_BASE)
+#define CPU_STRAY_RIP (360 - CPU_BASE)
 #define CONTEXT_JUMP 0x40000       /* the jump cache */
 #define CONTEXT_JUMP_MASK 0x3ffc0  /* of what CRC32 gives: the offset of a target's first way */
 
@@ -35,6 +37,9 @@ void engine_link(void);   /* R10: site */
 void engine_branch(void); /* R10: site, R11: linear target of an indirect branch */
 void engine_branch_miss(void); /* the same, not in the first way */
 void engine_native_fault(void); /* from the signal handler: registers already saved */
+/* From the signal handler, on the stack of engine_enter(): on at cpu->stray_rip with stray_rsp. */
+void engine_retry(void);
+void engine_retry_jump(void); /* its second instruction */
 
 enum { RT_FAR, RT_CHAIN, RT_ACCESS, RT_EXEC, RT_COMMIT, RT_LINK, RT_BRANCH, RT_MISS,
 	RT_BRANCH_MISS };

@@ -80,6 +80,7 @@ static bool take(struct engine *engine, ucontext_t *context)
 	linear = (mode_is_fixed(block->mode) ? block->vpage : cpu->vpage) + place->offset;
 	cpu->rip = cpu->mode & MODE_CODE64 ? linear : (u32)(linear - cpu->seg[CS].base);
 	regs[REG_RIP] = (greg_t)engine_native_fault;
+	regs[REG_RSP] = (greg_t)cpu->host_rsp; /* the guest's may be one that no way leads back to */
 	return true;
 }
 
@@ -87,15 +88,24 @@ static void on_fault(int number, siginfo_t *info, void *context)
 {
 	struct engine *engine = engine_of_thread;
 
-	if (engine && take(engine, context))
+	if (engine && (stray_rsp_take(engine, context) || take(engine, context)))
 		return;
 	/* Not the guest's but ours. Who restores the terminal listens for SIGABRT. */
 	abort();
 }
 
+/* SIGTRAP: for the trials of stray_rsp.c. */
+static const int numbers[] = { SIGSEGV, SIGFPE, SIGILL, SIGBUS, SIGTRAP };
+
+void faults_signals(sigset_t *set)
+{
+	sigemptyset(set);
+	for (unsigned i = 0; i < ARRAY_SIZE(numbers); i++)
+		sigaddset(set, numbers[i]);
+}
+
 int faults_install(void)
 {
-	static const int numbers[] = { SIGSEGV, SIGFPE, SIGILL, SIGBUS };
 	struct sigaction action = { .sa_sigaction = on_fault,
 		.sa_flags = SA_SIGINFO | SA_ONSTACK };
 

@@ -13,6 +13,8 @@ _Static_assert(CPU_OFFSET(gpr) == (u32)(CPU_GPR), "entry.h");
 _Static_assert(CPU_OFFSET(scratch) == (u32)(CPU_SCRATCH), "entry.h");
 _Static_assert(CPU_OFFSET(host_rsp) == (u32)(CPU_HOST_RSP), "entry.h");
 _Static_assert(CPU_OFFSET(self) == (u32)(CPU_SELF), "entry.h");
+_Static_assert(CPU_OFFSET(stray_rsp) == (u32)(CPU_STRAY_RSP), "entry.h");
+_Static_assert(CPU_OFFSET(stray_rip) == (u32)(CPU_STRAY_RIP), "entry.h");
 _Static_assert(CPU_OFFSET(exit_request) == (u32)(CPU_EXIT_REQUEST), "entry.h");
 _Static_assert(JUMP_WAYS == 4 && CONTEXT_OFFSET(jump) == CONTEXT_JUMP, "entry.h");
 _Static_assert(CONTEXT_BASE == CPU_BASE, "entry.h");

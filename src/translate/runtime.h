@@ -4,7 +4,9 @@
 #define TRANSLATE_RUNTIME_H
 
 #include <asm/prctl.h>
+#include <signal.h>
 #include <sys/syscall.h>
+#include <ucontext.h>
 
 #include "translate/engine.h"
 #include "translate/translate.h"
@@ -22,6 +24,8 @@ struct engine {
 	bool single, single_done; /* engine_step() */
 	bool has_fsgsbase;
 	u8 *signal_stack;
+	bool stray_trial;       /* stray_rsp.c: the host runs one instruction with another RSP */
+	u32 stray_repeats;      /* stray_rsp.c: of a #UD at cpu->stray_rip */
 	u32 drop_lock;          /* for the three below */
 	u32 drop_count;
 	u32 drops[DROP_QUEUE];
@@ -39,8 +43,15 @@ void engine_one(struct engine *engine);
 void engine_forget_now(struct engine *engine);
 void engine_drop_ram_page(struct engine *engine, u64 page);
 
-/* SIGSEGV, SIGFPE, SIGILL, SIGBUS in translated code; process-wide. -errno. */
+/* Takes the signals of faults_signals(); process-wide. -errno. */
 int faults_install(void);
+/* The signals that faults of translated code come as. */
+void faults_signals(sigset_t *set);
+/*
+ * In their handler: true if the host could not go back to the guest's RSP, and it is seen to that
+ * the thread goes on.
+ */
+bool stray_rsp_take(struct engine *engine, ucontext_t *context);
 /* Gives this thread the engine's alternate stack and makes it the one whose faults it takes. */
 int faults_thread(struct engine *engine);
 
