@@ -226,7 +226,7 @@ static void add(struct cpuid_table *table, u32 leaf, u32 subleaf, u32 eax, u32 e
 #define F7_ECX_AVX (BIT(9) | BIT(10))
 #define F7_ECX_AVX512 (BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14))
 #define F7_EDX_FSRM BIT(4)
-#define F7_EDX_AVX512 BIT(23) /* FP16 */
+#define F7_EDX_AVX512 (BIT(8) | BIT(23)) /* VP2INTERSECT FP16 */
 /* Leaf 7, subleaf 1: AVX_VNNI; AVX512_BF16 */
 #define F7_1_EAX_AVX BIT(4)
 #define F7_1_EAX_AVX512 BIT(5)

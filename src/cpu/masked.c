@@ -38,7 +38,7 @@ static int element_linear(struct cpu *cpu, const struct insn *insn, u64 address,
 /*
  * Where a masked store reaches from a page into the next, and that faults, Intel's CPUs name the last
  * byte that they would have stored, AMD's the first in that page. SDM3 4.7 leaves open which of an
- * access's addresses CR2 gets. Under an opmask all do as Intel's here.
+ * access's addresses CR2 gets.
  */
 static void split_store_fault(struct cpu *cpu, const struct access *access, u64 elements,
 	unsigned size)
@@ -48,6 +48,19 @@ static void split_store_fault(struct cpu *cpu, const struct access *access, u64 
 
 	if (cpu->fault.vector == VEC_PF && (cpu->fault.address ^ first) & PAGE_MASK)
 		cpu->fault.address = cpu_long64(cpu) ? last : (u32)last;
+}
+
+/*
+ * What MODE_ALIGN asks of the operand. To Intel's CPUs #AC is for operands of eight bytes at most, SDM3
+ * 6.15, interrupt 17. AMD's (seen on Zen 5) check elements under an opmask, and nothing under VMASKMOV's.
+ */
+static unsigned masked_alignment(const struct cpu *cpu, const struct insn_vector *vector)
+{
+	unsigned len = vector->count * vector->element;
+
+	if (cpu_is_intel(cpu))
+		return len <= 8 ? len : 1;
+	return vector->mask_kind == INSN_MASK_OPMASK ? vector->element : 1;
 }
 
 int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct insn *insn,
@@ -72,9 +85,8 @@ int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct
 	/* with no element to access there is nothing that could be misaligned */
 	if (elements && align && access->linear & (align - 1))
 		return cpu_fault_code(cpu, VEC_GP, 0);
-	/* #AC is for operands of eight bytes at most, SDM3 6.15, interrupt 17 */
-	if (elements && access->len <= 8 && !insn->any_alignment &&
-	    cpu_check_aligned(cpu, access->linear, access->len))
+	if (elements && !insn->any_alignment &&
+		cpu_check_aligned(cpu, access->linear, masked_alignment(cpu, vector)))
 		return OUTCOME_FAULT;
 	for (unsigned i = 0; i < vector->count; i++) {
 		unsigned at = i * size;
@@ -85,8 +97,7 @@ int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct
 			return OUTCOME_FAULT;
 		if (write ? cpu_probe(cpu, linear, size, kind)
 			  : cpu_read(cpu, linear, access->host + at, size, kind)) {
-			if (write && vector->count > 1 &&
-				(vector->mask_kind == INSN_MASK_OPMASK || cpu_host_is_intel(cpu)))
+			if (write && vector->count > 1 && cpu_host_is_intel(cpu))
 				split_store_fault(cpu, access, elements, size);
 			return OUTCOME_FAULT;
 		}

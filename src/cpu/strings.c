@@ -313,6 +313,30 @@ int exec_LODS(struct cpu *cpu, const struct insn *insn)
 	}
 }
 
+/*
+ * Which of CMPS's operands is looked at first the manuals leave open: Intel's CPUs begin with the one at
+ * RDI, AMD's (seen on Zen 5) with the one at RSI.
+ */
+static int find_compared(struct cpu *cpu, const struct insn *insn, bool down, u64 want,
+	struct operand *a, struct operand *b)
+{
+	if (cpu_host_is_intel(cpu))
+		return operand_find(cpu, insn, ES, RDI, down, false, want, b) ||
+		       operand_find(cpu, insn, insn->seg, RSI, down, false, want, a);
+	return operand_find(cpu, insn, insn->seg, RSI, down, false, want, a) ||
+	       operand_find(cpu, insn, ES, RDI, down, false, want, b);
+}
+
+static int read_compared(struct cpu *cpu, const struct operand *a, const struct operand *b,
+	unsigned size, u64 *x, u64 *y)
+{
+	if (cpu_host_is_intel(cpu))
+		return cpu_read(cpu, b->linear, y, size, ACCESS_READ) ||
+		       cpu_read(cpu, a->linear, x, size, ACCESS_READ);
+	return cpu_read(cpu, a->linear, x, size, ACCESS_READ) ||
+	       cpu_read(cpu, b->linear, y, size, ACCESS_READ);
+}
+
 int exec_CMPS(struct cpu *cpu, const struct insn *insn)
 {
 	bool while_equal = insn->rep == 0xf3;
@@ -327,16 +351,13 @@ int exec_CMPS(struct cpu *cpu, const struct insn *insn)
 		struct operand a, b;
 		u64 want = MIN(repeat.left, repeat.limit), n, x = 0, y = 0;
 
-		/* which of two faults comes first the manuals leave open; AMD's is the second's */
-		if (operand_find(cpu, insn, ES, RDI, repeat.down, false, want, &b) ||
-		    operand_find(cpu, insn, insn->seg, RSI, repeat.down, false, want, &a))
+		if (find_compared(cpu, insn, repeat.down, want, &a, &b))
 			return comparison_faults(cpu, aflags);
 		n = MIN(a.count, b.count);
 		if (likely(a.host && b.host && n)) {
 			n = host_cmps(cpu, a.host, b.host, n, size, repeat.down, while_equal);
 		} else {
-			if (cpu_read(cpu, b.linear, &y, size, ACCESS_READ) ||
-			    cpu_read(cpu, a.linear, &x, size, ACCESS_READ))
+			if (read_compared(cpu, &a, &b, size, &x, &y))
 				return comparison_faults(cpu, aflags);
 			n = host_cmps(cpu, (u8 *)&x, (u8 *)&y, 1, size, false, while_equal);
 		}

@@ -192,6 +192,9 @@ struct options {
 	bool avx512;
 	bool ldt;
 	bool amd;
+	bool code32;         /* the host runs 32-bit code */
+	bool keeps_nt;       /* RFLAGS.NT is there after a fault */
+	bool keeps_rsp;      /* an RSP that is not canonical too */
 	u64 xfeatures;       /* XCR0 of the host */
 	u32 xsave_offset[8]; /* of the components in the standard form, CPUID 0Dh */
 };
@@ -209,9 +212,13 @@ struct native *native_start(struct batch *batch, int fd);
 /* Runs the batch. A sequence that does not end, or kills the child, gets VECTOR_TIMEOUT. */
 void native_run(struct native *native);
 void native_stop(struct native *native);
+
+/* ---- host.c ---- */
 /* Asks the host: XCR0, offsets of XSAVE components, AVX-512, and whether 16-bit segments (an LDT)
  * may be had. */
 void host_ask(struct options *options);
+/* Finds out what its kernel and who runs that kernel leave of the CPU. */
+void host_try(struct options *options);
 
 /* ---- soft.c ---- */
 struct soft;

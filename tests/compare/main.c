@@ -521,6 +521,7 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	signal(SIGPIPE, SIG_IGN);
 	host_ask(&options);
+	host_try(&options);
 	if (!options.avx512)
 		options.classes &= ~(u32)BIT(CLASS_avx512);
 	if (!(options.xfeatures & XCR0_AVX))
@@ -530,6 +531,8 @@ int main(int argc, char **argv)
 		options.modes &= (u32)BIT(MODE64);
 		options.classes &= ~(u32)(BIT(CLASS_privileged) | BIT(CLASS_branch));
 	}
+	if (!options.code32)
+		options.modes &= (u32)BIT(MODE64);
 	if (!options.ldt)
 		options.modes &= ~(u32)BIT(MODE16);
 	if (!options.classes || !options.modes) {
@@ -538,8 +541,9 @@ int main(int argc, char **argv)
 	}
 	templates_init(options.avx512);
 	control = shared(sizeof(*control), &fd);
-	printf("seed 0x%llx, %llu sequences, %u jobs\n", (unsigned long long)seed,
-		(unsigned long long)count, jobs);
+	printf("seed 0x%llx, %llu sequences, %u jobs%s\n", (unsigned long long)seed,
+		(unsigned long long)count, jobs,
+		options.code32 ? "" : "; of 64-bit code alone: the host's kernel runs no other");
 	fflush(stdout);
 	run_workers();
 

@@ -11,7 +11,6 @@
 #include "compare.h"
 #include <asm/ldt.h>
 #include <asm/prctl.h>
-#include <cpuid.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -53,29 +52,6 @@ static void add_ldt(unsigned entry, u32 base, bool code)
 		.contents = code ? MODIFY_LDT_CONTENTS_CODE : MODIFY_LDT_CONTENTS_DATA };
 
 	syscall(SYS_modify_ldt, 1, &desc, sizeof(desc));
-}
-
-void host_ask(struct options *options)
-{
-	unsigned a, b, c, d, lo, hi;
-	struct user_desc desc = { .entry_number = 2, .limit = 0xffff };
-
-	options->ldt = syscall(SYS_modify_ldt, 1, &desc, sizeof(desc)) == 0;
-	options->xfeatures = XCR0_X87 | XCR0_SSE;
-	__cpuid(0, a, b, c, d);
-	options->amd = b == signature_AMD_ebx;
-	__cpuid(1, a, b, c, d);
-	if (c & bit_OSXSAVE) {
-		__asm__("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
-		options->xfeatures = lo & (XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512);
-	}
-	if ((options->xfeatures & XCR0_AVX512) != XCR0_AVX512)
-		options->xfeatures &= ~XCR0_AVX512;
-	options->avx512 = options->xfeatures & XCR0_AVX512;
-	for (unsigned i = 2; i < 8; i++) {
-		__cpuid_count(0xd, i, a, b, c, d);
-		options->xsave_offset[i] = b;
-	}
 }
 
 static void die(const char *what)

@@ -354,6 +354,10 @@ ALIGNED(enter_odd, "leaq 64(%rdi), %rsp; enter $7, $0");
 ALIGNED(must16, "movaps (%rdi), %xmm0");
 ALIGNED(load_gs, "movl $0x43, %eax; movl %eax, %gs");
 
+/* of four words the first and the third; of none */
+ALIGNED(words_masked, "movl $5, %eax; kmovw %eax, %k1; vmovdqu32 (%rdi), %xmm0{%k1}{z}");
+ALIGNED(store_masked, "movl $5, %eax; kmovw %eax, %k1; vmovdqu32 %xmm0, (%rdi){%k1}");
+ALIGNED(none_masked, "kxorw %k1, %k1, %k1; vmovdqu32 (%rdi), %xmm0{%k1}{z}");
 ALIGNED(half_load, "vcvtph2ps (%rdi), %xmm0");
 ALIGNED(half_store, "vcvtps2ph $0, %xmm0, (%rdi)");
 
@@ -373,6 +377,15 @@ static bool enable_avx(void)
 		return false;
 	write_cr4(read_cr4() | CR4_OSXSAVE);
 	__asm__ volatile("xsetbv" : : "c"(0), "a"(7), "d"(0));
+	return true;
+}
+
+static bool enable_avx512(void)
+{
+	if (!cpu_has(1, 2, 26) || !cpu_has(7, 1, 16) || !cpu_has(7, 1, 31)) /* XSAVE, AVX512F and VL */
+		return false;
+	write_cr4(read_cr4() | CR4_OSXSAVE);
+	__asm__ volatile("xsetbv" : : "c"(0), "a"(0xe7), "d"(0));
 	return true;
 }
 
@@ -433,6 +446,17 @@ static void alignment(void)
 		check_equal(aligned_try(half_store, bytes + 16, FLAG_AC), NO_TRAP, "VCVTPS2PH at 16");
 	} else {
 		guest_skip("F16C");
+	}
+	if (enable_avx512()) {
+		unsigned want = intel ? NO_TRAP : VEC_AC;
+
+		check_equal(aligned_try(words_masked, bytes + 2, FLAG_AC), want, "words under a mask, at 2");
+		check_equal(aligned_try(store_masked, bytes + 2, FLAG_AC), want, "stored so");
+		check_equal(aligned_try(words_masked, bytes + 4, FLAG_AC), NO_TRAP, "at 4");
+		check_equal(aligned_try(store_masked, bytes + 4, FLAG_AC), NO_TRAP, "stored at 4");
+		check_equal(aligned_try(none_masked, bytes + 2, FLAG_AC), NO_TRAP, "no word, at 2");
+	} else {
+		guest_skip("AVX-512");
 	}
 	check_equal(aligned_try(enter_odd, bytes, FLAG_AC), VEC_AC, "ENTER to a top that is misaligned");
 	check_equal(aligned_try(must16, bytes + 1, FLAG_AC), VEC_GP, "MOVAPS is #GP all the same");
