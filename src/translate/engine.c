@@ -48,7 +48,7 @@ int engine_new(struct engine **result, struct cpu *cpu, u64 code_cache)
 		free(engine);
 		return error;
 	}
-	engine->has_fsgsbase = host_has_fsgsbase();
+	engine->gs_way = gs_find_way();
 	engine->translator->cache = &engine->cache;
 	engine->translator->has_bmi2 = host_has_bmi2();
 	engine_attach(engine);
@@ -101,6 +101,7 @@ static bool take_thread(struct engine *engine)
 	pthread_sigmask(SIG_BLOCK, &all, NULL);
 	pthread_sigmask(SIG_UNBLOCK, &faults, NULL);
 	engine->gs = NULL;
+	gs_thread();
 	engine->cpu->context_stale = true;
 	return faults_thread(engine) == 0;
 }

@@ -3,7 +3,8 @@
  * Faults that the host CPU raises in translated code are the guest's own: a division, a misaligned
  * SSE operand, an x87 or SIMD exception, an instruction the host lacks. The handler finds the guest
  * instruction by the side table, saves the registers and sends the thread to rt_native_fault().
- * Page faults cannot be the guest's: every address was checked.
+ * Page faults cannot be the guest's: every address was checked. What the host's kernel makes of gs: and
+ * RSP is told in gs.c and stray_rsp.c.
  */
 #include <errno.h>
 #include <signal.h>
@@ -84,11 +85,20 @@ static bool take(struct engine *engine, ucontext_t *context)
 	return true;
 }
 
+static bool take_lost_gs(struct engine *engine, int number, const siginfo_t *info)
+{
+	if (number != SIGSEGV || !engine->gs || !gs_is_lost(info->si_addr))
+		return false;
+	set_gs(engine, engine->gs);
+	return true;
+}
+
 static void on_fault(int number, siginfo_t *info, void *context)
 {
 	struct engine *engine = engine_of_thread;
 
-	if (engine && (stray_rsp_take(engine, context) || take(engine, context)))
+	if (engine && (take_lost_gs(engine, number, info) || stray_rsp_take(engine, context) ||
+			      take(engine, context)))
 		return;
 	/* Not the guest's but ours. Who restores the terminal listens for SIGABRT. */
 	abort();

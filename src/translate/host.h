@@ -5,7 +5,7 @@
 
 #include <stdbool.h>
 
-bool host_has_fsgsbase(void); /* the kernel lets user space write gs: */
+bool host_has_fsgsbase(void); /* the kernel says that user space may write gs: */
 bool host_has_bmi2(void);
 
 #endif

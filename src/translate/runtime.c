@@ -29,10 +29,8 @@ static void enter_context(struct cpu *cpu)
 {
 	if (cpu->context_stale)
 		tlb_select(cpu);
-	if (cpu->engine->gs != cpu->context) {
-		cpu->engine->gs = cpu->context;
-		set_gs(cpu->engine, (u8 *)cpu->context->block + CONTEXT_BASE);
-	}
+	if (cpu->engine->gs != cpu->context)
+		set_gs(cpu->engine, cpu->context);
 	if (unlikely(cpu->fpu_parked))
 		cpu_unpark_fpu(cpu);
 }

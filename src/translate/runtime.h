@@ -3,12 +3,11 @@
 #ifndef TRANSLATE_RUNTIME_H
 #define TRANSLATE_RUNTIME_H
 
-#include <asm/prctl.h>
 #include <signal.h>
-#include <sys/syscall.h>
 #include <ucontext.h>
 
 #include "translate/engine.h"
+#include "translate/gs.h"
 #include "translate/translate.h"
 
 /* RAM pages whose code someone else changed (DMA), waiting for the vCPU's thread. */
@@ -22,7 +21,7 @@ struct engine {
 	struct access access;   /* the memory operand of a VARIANT_SLOW block */
 	u64 generation;         /* counts how often the cache was emptied */
 	bool single, single_done; /* engine_step() */
-	bool has_fsgsbase;
+	enum gs_way gs_way;
 	u8 *signal_stack;
 	bool stray_trial;       /* stray_rsp.c: the host runs one instruction with another RSP */
 	u32 stray_repeats;      /* stray_rsp.c: of a #UD at cpu->stray_rip */
@@ -55,18 +54,16 @@ bool stray_rsp_take(struct engine *engine, ucontext_t *context);
 /* Gives this thread the engine's alternate stack and makes it the one whose faults it takes. */
 int faults_thread(struct engine *engine);
 
-/* The kernel lets user space write gs: itself since 5.9, where the CPU can; else it must be asked. */
-static inline void set_gs(const struct engine *engine, const void *base)
+/* Points gs: at a context. */
+static inline void set_gs(struct engine *engine, struct context *context)
 {
-	long result = SYS_arch_prctl;
+	u64 base = (u64)context->block + CONTEXT_BASE;
 
-	if (likely(engine->has_fsgsbase))
-		__asm__ volatile("wrgsbase %0" : : "r"(base));
+	engine->gs = context; /* first: where the kernel loses gs:, the handler looks here */
+	if (likely(engine->gs_way != GS_ASKED))
+		gs_write(base);
 	else
-		__asm__ volatile("syscall"
-				 : "+a"(result)
-				 : "D"(ARCH_SET_GS), "S"(base)
-				 : "rcx", "r11", "memory");
+		gs_ask(base);
 }
 
 #endif
