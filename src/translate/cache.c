@@ -7,6 +7,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/huge_file.h"
 #include "translate/block.h"
 
 static u32 key_hash(u32 page, u16 offset, u32 mode)
@@ -51,14 +52,12 @@ static u8 *map_view(int fd, u64 size, int protection)
 
 int cache_new(struct code_cache *cache, u64 size, u64 ram_pages)
 {
-	int fd = memfd_create("nestbox-code", MFD_CLOEXEC), error;
+	int fd = huge_file("nestbox-code", size), error;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	cache->size = size;
 	cache->page_count = ram_pages;
-	if (ftruncate(fd, size) < 0)
-		goto fail;
 	cache->rw = map_view(fd, size, PROT_READ | PROT_WRITE);
 	cache->rx = map_view(fd, size, PROT_READ | PROT_EXEC);
 	if (!cache->rw || !cache->rx)

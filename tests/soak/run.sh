@@ -37,7 +37,7 @@ resident() {
 	awk -v ram=$(($1 * 1024)) '
 		/^[0-9a-f]+-[0-9a-f]+ / { name = $6 }
 		/^Size:/ { size = $2 }
-		/^Pss:/ && name !~ /memfd:nestbox-code/ && !(name == "" && size >= ram) { sum += $2 }
+		/^Pss:/ && name !~ /nestbox-code/ && !(name == "" && size >= ram) { sum += $2 }
 		END { print sum + 0 }' "/proc/$pid/smaps"
 }
 

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: MIT */
+/* Memory that can be mapped at several addresses, in large pages where the host gives them. */
+#ifndef BASE_HUGE_FILE_H
+#define BASE_HUGE_FILE_H
+
+#include "base/types.h"
+
+/*
+ * A file of `size` zero bytes that exists as long as it is open or mapped; close-on-exec. Map it at a
+ * multiple of 2 MiB and advise MADV_HUGEPAGE. name: a file name, seen in /proc/PID/maps. -errno.
+ */
+int huge_file(const char *name, u64 size);
+
+#endif
