@@ -19,15 +19,14 @@
 #define MAX_REPEATS 1000 /* of #UD at one place, without another stray fault between them */
 
 /* True as well if it is none at all: a trial would be in vain. */
-static bool names_rsp(const void *code)
+static bool names_rsp(const void *code, u64 length)
 {
 	ZydisDecoder decoder;
 	ZydisDecodedInstruction insn;
 	ZydisDecodedOperand ops[ZYDIS_MAX_OPERAND_COUNT];
 
 	ZydisDecoderInit(&decoder, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
-	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code, ZYDIS_MAX_INSTRUCTION_LENGTH, &insn,
-		    ops)))
+	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code, length, &insn, ops)))
 		return true;
 	for (unsigned i = 0; i < insn.operand_count; i++) {
 		const ZydisDecodedOperand *op = &ops[i];
@@ -64,6 +63,7 @@ bool stray_rsp_take(struct engine *engine, ucontext_t *context)
 {
 	greg_t *regs = context->uc_mcontext.gregs;
 	struct cpu *cpu = engine->cpu;
+	u64 end = (u64)engine->cache.rx + engine->cache.size;
 
 	if (engine->stray_trial) {
 		end_trial(engine, regs);
@@ -76,7 +76,7 @@ bool stray_rsp_take(struct engine *engine, ucontext_t *context)
 		is_canonical((u64)regs[REG_RSP]))
 		return false;
 	if (cache_find_pc(&engine->cache, (u64)regs[REG_RIP]) &&
-		!names_rsp((const void *)regs[REG_RIP])) {
+		!names_rsp((const void *)regs[REG_RIP], end - (u64)regs[REG_RIP])) {
 		engine->stray_trial = true;
 		cpu->stray_rsp = (u64)regs[REG_RSP];
 		regs[REG_RSP] = (greg_t)cpu->host_rsp;
