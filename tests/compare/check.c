@@ -288,29 +288,24 @@ static bool is_x87_store(ZydisMnemonic mnemonic)
 	}
 }
 
-/* Whether RFLAGS may be in memory. */
-static bool pushes_flags(const struct sequence *seq, const u8 *code)
+static bool pushes_flags(ZydisMnemonic mnemonic)
 {
-	for (unsigned i = 0; i < seq->count; i++) {
-		ZydisMnemonic mnemonic = mnemonic_at(seq, code, seq->start[i]);
-
-		if (mnemonic == ZYDIS_MNEMONIC_PUSHF || mnemonic == ZYDIS_MNEMONIC_PUSHFD ||
-			mnemonic == ZYDIS_MNEMONIC_PUSHFQ)
-			return true;
-	}
-	return false;
+	return mnemonic == ZYDIS_MNEMONIC_PUSHF || mnemonic == ZYDIS_MNEMONIC_PUSHFD ||
+	       mnemonic == ZYDIS_MNEMONIC_PUSHFQ;
 }
 
-/* Whether the sequence has an instruction that drops a pending x87 exception without a look at it. */
-static bool drops_x87_exceptions(const struct sequence *seq, const u8 *code)
+/* A pending x87 exception, without a look at it. */
+static bool drops_x87_exceptions(ZydisMnemonic mnemonic)
 {
-	for (unsigned i = 0; i < seq->count; i++) {
-		ZydisMnemonic mnemonic = mnemonic_at(seq, code, seq->start[i]);
+	return mnemonic == ZYDIS_MNEMONIC_FNINIT || mnemonic == ZYDIS_MNEMONIC_FNCLEX ||
+	       mnemonic == ZYDIS_MNEMONIC_FNSAVE;
+}
 
-		if (mnemonic == ZYDIS_MNEMONIC_FNINIT || mnemonic == ZYDIS_MNEMONIC_FNCLEX ||
-			mnemonic == ZYDIS_MNEMONIC_FNSAVE)
+static bool any_insn(const struct sequence *seq, const u8 *code, bool (*is)(ZydisMnemonic))
+{
+	for (unsigned i = 0; i < seq->count; i++)
+		if (is(mnemonic_at(seq, code, seq->start[i])))
 			return true;
-	}
 	return false;
 }
 
@@ -335,7 +330,7 @@ static bool intel_goes_elsewhere(const struct sequence *seq, const struct state 
 	}
 	return is_memory_fault(soft->vector) && soft->vector != VEC_AC &&
 	       is_x87_store(mnemonic_at(seq, code, soft->rip)) && host->rip != soft->rip &&
-	       (host->xsave[2] & 0x80 || drops_x87_exceptions(seq, code));
+	       (host->xsave[2] & 0x80 || any_insn(seq, code, drops_x87_exceptions));
 }
 
 /*
@@ -365,7 +360,7 @@ bool results_differ(const struct sequence *seq, const struct result *native,
 	u64 flags = RFLAGS_ARITH | RFLAGS_DF | RFLAGS_TF | RFLAGS_NT | RFLAGS_AC | RFLAGS_ID |
 		    RFLAGS_IF | RFLAGS_IOPL;
 	bool converts = converts_first(seq, code, a, b, options);
-	bool loses_nt = !options->keeps_nt && pushes_flags(seq, code);
+	bool loses_nt = !options->keeps_nt && any_insn(seq, code, pushes_flags);
 	ZydisDecodedInstruction at_fault;
 	u8 turned[520]; /* with XSTATE_BV */
 	const u8 *x87 = b->xsave;
