@@ -12,7 +12,7 @@
 
 static u8 words[64] __attribute__((aligned(64)));
 
-/* Counts by RSP itself for a good while, with memory, vector and string instructions in it. */
+/* Counts by RSP itself for a good while, with loads, stores and vectors in it. */
 static void loops(void)
 {
 	u64 left = ROUNDS, sum = 0, last, vector;
