@@ -205,7 +205,7 @@ static void check_guest(const struct cpu *cpu)
 	const struct vmx *vmx = vmx_of(cpu);
 	bool unrestricted = vmx->secondary & SEC_UNRESTRICTED;
 
-	require(!vmx->failure.text && vmx->vmcs.launched && !vmx->vmcs.abort);
+	require(!vmx->failure.text && vmx->vmcs.launched);
 	require((cpu->cr0 & CR0_NE) && !(cpu->cr0 >> 32));
 	require(unrestricted || (cpu->cr0 & (CR0_PE | CR0_PG)) == (CR0_PE | CR0_PG));
 	require(!(cpu->cr0 & CR0_PG) || (cpu->cr0 & CR0_PE));
@@ -367,6 +367,7 @@ static void enter(struct rig *rig)
 	struct cpu *cpu = rig->cpu;
 	struct vmx *vmx = vmx_of(cpu);
 	u64 rip = cpu->rip, cr3 = cpu->cr3, failed = cpu->stats.exits[1][VMX_EXIT_INVALID_GUEST_STATE];
+	u32 abort_word = vmx->vmcs.abort; /* software's to write, of no effect: SDM3 25.2 */
 	unsigned op = vmx->vmcs.launched ? OP_VMRESUME : OP_VMLAUNCH;
 
 	vmx->failure.text = NULL;
@@ -376,6 +377,7 @@ static void enter(struct rig *rig)
 		require(cpu_rflags(cpu) & (RFLAGS_CF | RFLAGS_ZF));
 		check_no_guest(cpu);
 	} else if (cpu->in_guest) {
+		require(vmx->vmcs.abort == abort_word);
 		check_guest(cpu);
 	} else if (cpu->activity == CPU_RUNNING) {
 		require(vmx->vmcs.exit_reason & EXIT_REASON_ENTRY_FAILURE);
