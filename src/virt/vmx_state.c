@@ -252,12 +252,20 @@ void vmx_load_guest(struct cpu *cpu)
 
 /* ---- exit, SDM3 28.3 ---- */
 
+/*
+ * A shadow that went stale in translated code is none: the guest is elsewhere, or has come back to where
+ * it was. With IF clear it surely has, and no entry would take the pair: 27.3.1.5.
+ */
 static u64 interruptibility_of(const struct cpu *cpu)
 {
 	u64 state = 0;
 
-	if (cpu->intr_shadow && cpu->rip == cpu->shadow_rip)
-		state = cpu->shadow_mov_ss ? INTERRUPTIBILITY_MOV_SS : INTERRUPTIBILITY_STI;
+	if (cpu->intr_shadow && cpu->rip == cpu->shadow_rip) {
+		if (cpu->shadow_mov_ss)
+			state = INTERRUPTIBILITY_MOV_SS;
+		else if (cpu->rflags_system & RFLAGS_IF)
+			state = INTERRUPTIBILITY_STI;
+	}
 	if (cpu->nmi_blocked)
 		state |= INTERRUPTIBILITY_NMI;
 	return state;

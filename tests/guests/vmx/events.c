@@ -11,6 +11,7 @@
 CODE(nothing, "nop; nop");
 CODE(sti_code, "sti; nop; nop; cli");
 CODE(sti_vmcall, "sti");
+CODE(sti_loop, "sti; 1: mov (%rbx), %ecx; cli; mov %rdx, %rbx; jmp 1b");
 CODE(mov_ss_vmcall, "mov %ss, %eax; mov %eax, %ss");
 CODE(self_ipi, "movl %ecx, (%rbx); nop; nop; nop; nop");
 CODE(halt, "hlt; nop");
@@ -492,6 +493,15 @@ static void blocking(void)
 	put(guest_rflags, 2 | FLAG_IF);
 	check_equal(vmx_run_at(sti_vmcall), VMX_EXIT_VMCALL, "STI, IF set before");
 	check_equal(get(guest_interruptibility), 0, "no shadow");
+	/* nor one that a loop comes back to with IF clear, which no entry would take: 27.3.1.5 */
+	fresh();
+	put(exception_bitmap, BIT(VEC_GP));
+	vmx_regs.rbx = (u64)nothing;
+	vmx_regs.rdx = BIT(63);
+	check_equal(vmx_run_at(sti_loop), VMX_EXIT_EXCEPTION, "a fault in the loop's second round");
+	check_equal(get(guest_rip), sti_loop + 1, "where the shadow of STI was");
+	check_equal(get(guest_interruptibility), 0, "STI's shadow has passed");
+	check_equal(vmx_run_at(nothing), VMX_EXIT_VMCALL, "what was saved can be entered");
 	/* loaded: an interrupt waits one instruction */
 	for (unsigned by = INTERRUPTIBILITY_STI; by <= INTERRUPTIBILITY_MOV_SS; by++) {
 		fresh();
