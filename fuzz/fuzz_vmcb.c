@@ -157,7 +157,7 @@ static void step(struct rig *rig, struct fuzz_input *input)
 		rig_boundary(rig);
 		break;
 	default:
-		virt_rig_run(rig, *virt_rig_choose(input, insns, ARRAY_SIZE(insns)));
+		virt_rig_step(rig, *virt_rig_choose(input, insns, ARRAY_SIZE(insns)));
 		break;
 	}
 }

@@ -405,7 +405,6 @@ static void step(struct rig *rig, struct fuzz_input *input)
 	static const u32 known[] = { 0x808, 0x80b, 0x83f, 0x830, MSR_EFER, MSR_PAT, POINTER, EPT,
 		VIRTUAL_APIC, F_guest_rip, F_cpu_controls };
 	struct cpu *cpu = rig->cpu;
-	const struct insn *insn;
 	u64 at, how;
 
 	switch (fuzz_take(input, 1) & 15) {
@@ -437,9 +436,7 @@ static void step(struct rig *rig, struct fuzz_input *input)
 			access_memory(cpu, at, how);
 		break;
 	default:
-		insn = virt_rig_choose(input, insns, ARRAY_SIZE(insns));
-		if (cpu->activity == CPU_RUNNING)
-			virt_rig_run(rig, *insn);
+		virt_rig_step(rig, *virt_rig_choose(input, insns, ARRAY_SIZE(insns)));
 		break;
 	}
 }

@@ -49,6 +49,17 @@ int virt_rig_run(struct rig *rig, struct insn insn)
 	return rig_exec(rig, insn);
 }
 
+void virt_rig_step(struct rig *rig, struct insn insn)
+{
+	struct cpu *cpu = rig->cpu;
+
+	if (cpu->step_after || cpu->event.valid || cpu->pending_db || (cpu->mode & MODE_STEP) ||
+		(cpu->intr_shadow && cpu->shadow_mov_ss))
+		rig_boundary(rig);
+	if (cpu->in_guest && cpu->activity == CPU_RUNNING)
+		virt_rig_run(rig, insn);
+}
+
 void virt_rig_set_register(struct rig *rig, struct fuzz_input *input)
 {
 	unsigned reg = fuzz_take(input, 1) & 15;

@@ -22,6 +22,12 @@ struct rig *virt_rig_new(enum nested_vendor nested, int (*unit_new)(struct cpu *
 void virt_rig_power_on(struct rig *rig);
 /* rig_exec(), with what the form leaves open: 3 bytes long, 64-bit code and addresses. */
 int virt_rig_run(struct rig *rig, struct insn insn);
+/*
+ * The same of a guest, behind the boundary before it where the engine may not pass it by: as it may where
+ * only exit_request or a shadow of STI's would have it look, cpu/event.c. Nothing where the boundary leaves
+ * the guest or halts it.
+ */
+void virt_rig_step(struct rig *rig, struct insn insn);
 /* An instruction by the input's choice: one of both vendors', or of these. */
 const struct insn *virt_rig_choose(struct fuzz_input *input, const struct insn *own,
 	unsigned count);
