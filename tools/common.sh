@@ -23,7 +23,12 @@ as_root() {
 scratch_dir() {
 	mkdir -p "$cache"
 	scratch=$(mktemp -d "$cache/tmp.XXXXXX")
-	trap 'chmod -R u+w "$scratch" 2>/dev/null; rm -rf "$scratch" 2>/dev/null || as_root rm -rf "$scratch"' EXIT
+	trap remove_scratch EXIT
+}
+
+remove_scratch() {
+	chmod -R u+w "$scratch" 2>/dev/null
+	rm -rf "$scratch" 2>/dev/null || as_root rm -rf "$scratch"
 }
 
 # Until the end of the script nobody else makes NAME.

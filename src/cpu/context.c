@@ -14,43 +14,54 @@
 #include "cpu/context.h"
 #include "cpu/trail.h"
 
-_Static_assert(sizeof(struct cpu) <= CPU_PAGES_SIZE, "the vCPU outgrew the head of a context");
+_Static_assert(sizeof(struct context_block) % PAGE_SIZE == 0, "blocks lie side by side");
 
-#define BLOCKS_SIZE (CONTEXTS * sizeof(struct context_block))
+#define CPU_SIZE ((sizeof(struct cpu) + PAGE_SIZE - 1) & PAGE_MASK)
+#define HUGE_PAGE (2 * MIB)
+#define AREA_SIZE (CPU_DISTANCE + CONTEXTS_SIZE + HUGE_PAGE) /* the last to align the blocks */
 #define TRAILS_SIZE (CONTEXTS * TRAIL_ENTRIES * sizeof(struct trail_entry))
 
+_Static_assert(CPU_SIZE <= sizeof(struct context_block), "the vCPU outgrew its place");
+
 /* Zeroes that cost nothing until they are touched; NULL: there are none. */
-static void *reserve(u64 size)
+static void *reserve(u64 size, int access)
 {
-	void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	void *memory = mmap(NULL, size, access, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	return memory == MAP_FAILED ? NULL : memory;
 }
 
 static void release(struct context_pool *pool)
 {
-	if (pool->blocks)
-		munmap(pool->blocks, BLOCKS_SIZE);
+	if (pool->area)
+		munmap(pool->area, AREA_SIZE);
 	if (pool->trails)
 		munmap(pool->trails, TRAILS_SIZE);
 	free(pool);
 }
 
-/* Maps the vCPU's pages at the head of every block; the rest of a block is private memory. */
+/*
+ * The blocks, and the vCPU's pages below each. What a timer tick touches of TLBs and jump caches is spread
+ * over hundreds of small pages, whose translations are in no cache of the host by then.
+ */
 static int map_contexts(struct context_pool *pool, int fd)
 {
-	pool->blocks = reserve(BLOCKS_SIZE);
-	pool->trails = reserve(TRAILS_SIZE);
-	if (!pool->blocks || !pool->trails)
-		return -ENOMEM;
-	for (unsigned i = 0; i < CONTEXTS; i++) {
-		u8 *block = pool->blocks + i * sizeof(struct context_block);
+	struct context_block *blocks;
 
-		pool->contexts[i].block = (struct context_block *)block;
+	pool->area = reserve(AREA_SIZE, PROT_NONE);
+	pool->trails = reserve(TRAILS_SIZE, PROT_READ | PROT_WRITE);
+	if (!pool->area || !pool->trails)
+		return -ENOMEM;
+	blocks = (struct context_block *)(((u64)pool->area + CPU_DISTANCE + HUGE_PAGE - 1) &
+		~(HUGE_PAGE - 1));
+	if (mprotect(blocks, CONTEXTS_SIZE, PROT_READ | PROT_WRITE) < 0)
+		return -errno;
+	madvise(blocks, CONTEXTS_SIZE, MADV_HUGEPAGE); /* without them it works too */
+	for (unsigned i = 0; i < CONTEXTS; i++) {
+		pool->contexts[i].block = &blocks[i];
 		pool->contexts[i].trail.entries = pool->trails + i * TRAIL_ENTRIES;
-		if (mmap(block, CPU_PAGES_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd,
-			    0) == MAP_FAILED)
+		if (mmap((u8 *)&blocks[i] - CPU_DISTANCE, CPU_SIZE, PROT_READ | PROT_WRITE,
+			    MAP_SHARED | MAP_FIXED, fd, 0) == MAP_FAILED)
 			return -errno;
 	}
 	return 0;
@@ -62,15 +73,15 @@ int tlb_init(struct cpu **result)
 	int fd = memfd_create("nestbox-cpu", MFD_CLOEXEC), error;
 	struct cpu *cpu;
 
-	if (!pool || fd < 0 || ftruncate(fd, CPU_PAGES_SIZE) < 0)
+	if (!pool || fd < 0 || ftruncate(fd, CPU_SIZE) < 0)
 		goto fail;
-	cpu = mmap(NULL, CPU_PAGES_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	cpu = mmap(NULL, CPU_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (cpu == MAP_FAILED)
 		goto fail;
 	error = map_contexts(pool, fd);
 	close(fd);
 	if (error) {
-		munmap(cpu, CPU_PAGES_SIZE);
+		munmap(cpu, CPU_SIZE);
 		release(pool);
 		return error;
 	}
@@ -91,7 +102,7 @@ void tlb_free(struct cpu *cpu)
 {
 	struct context_pool *pool = pool_of(cpu);
 
-	munmap(cpu, CPU_PAGES_SIZE);
+	munmap(cpu, CPU_SIZE);
 	release(pool);
 }
 

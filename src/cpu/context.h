@@ -31,7 +31,7 @@ struct context_pool {
 	struct context contexts[CONTEXTS];
 	struct context_tags tags[CONTEXTS];
 	u8 index[CONTEXT_INDEX]; /* by hash of key and tag: where it was last */
-	u8 *blocks; /* CONTEXTS of struct context_block, one after the other */
+	u8 *area; /* the vCPU's pages again and again, then CONTEXTS of struct context_block */
 	struct trail_entry *trails; /* the same of TRAIL_ENTRIES */
 	u64 clock;
 };

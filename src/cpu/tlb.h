@@ -4,8 +4,8 @@
  * holds its software TLB and its indirect-jump cache. Translated code reaches it through gs:, so
  * that a switch of address space, CPL or world is one WRGSBASE and flushes nothing.
  *
- * A context block is: struct cpu (the same pages at the head of every block), then the TLB, then
- * the jump cache.
+ * The blocks lie one after the other, to be in large pages of the host; struct cpu is mapped again for
+ * each, CPU_DISTANCE below it.
  */
 #ifndef CPU_TLB_H
 #define CPU_TLB_H
@@ -42,11 +42,8 @@ struct jump_entry {
 	u64 code;   /* host address; the miss stub where the entry is empty */
 };
 
-#define CPU_PAGES_SIZE 0x4000ull /* sizeof(struct cpu) rounded up; asserted in context.c */
-
 struct context_block {
-	u8 cpu_pages[CPU_PAGES_SIZE];
-	struct tlb_entry tlb[TLB_ENTRIES];
+	struct tlb_entry tlb[TLB_ENTRIES]; /* gs: points here: a check's displacements are short */
 	/* JUMP_WAYS of one index, side by side: translated code looks at the first, entry.S at the others. */
 	struct jump_entry jump[JUMP_SLOTS];
 	/* By linear page: which code page (the engine's numbers) is mapped there; 0: unknown. Jumps
@@ -54,8 +51,9 @@ struct context_block {
 	u32 code_ids[CODE_IDS];
 };
 
-/* Where in a context block gs: points: the TLB's own fields are near it, as short displacements. */
-#define CONTEXT_BASE CPU_PAGES_SIZE
+#define CONTEXTS_SIZE (CONTEXTS * sizeof(struct context_block))
+/* From where struct cpu is mapped for a context to that one's block: below them all. */
+#define CPU_DISTANCE CONTEXTS_SIZE
 
 /* Who accesses: user code, supervisor with SMAP in force, supervisor without. */
 enum privilege { PRIV_USER, PRIV_SUPERVISOR, PRIV_SUPERVISOR_AC, PRIV_COUNT };

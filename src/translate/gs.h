@@ -15,8 +15,8 @@ enum gs_way {
 };
 
 /* What translated code reaches from where gs: points, in bytes. */
-#define GS_REACH_BELOW CONTEXT_BASE
-#define GS_REACH_ABOVE (sizeof(struct context_block) - CONTEXT_BASE)
+#define GS_REACH_BELOW CPU_DISTANCE
+#define GS_REACH_ABOVE sizeof(struct context_block)
 
 /* Finds out once, for the process; the first call before other threads run translated code. */
 enum gs_way gs_find_way(void);

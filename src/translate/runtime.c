@@ -17,7 +17,7 @@ _Static_assert(CPU_OFFSET(stray_rsp) == (u32)(CPU_STRAY_RSP), "entry.h");
 _Static_assert(CPU_OFFSET(stray_rip) == (u32)(CPU_STRAY_RIP), "entry.h");
 _Static_assert(CPU_OFFSET(exit_request) == (u32)(CPU_EXIT_REQUEST), "entry.h");
 _Static_assert(JUMP_WAYS == 4 && CONTEXT_OFFSET(jump) == CONTEXT_JUMP, "entry.h");
-_Static_assert(CONTEXT_BASE == CPU_BASE, "entry.h");
+_Static_assert(CPU_DISTANCE == CPU_BASE, "entry.h");
 _Static_assert((JUMP_SLOTS - JUMP_WAYS) * sizeof(struct jump_entry) == CONTEXT_JUMP_MASK, "entry.h");
 
 static u64 code_at(const struct engine *engine, u32 offset)

@@ -57,7 +57,7 @@ int faults_thread(struct engine *engine);
 /* Points gs: at a context. */
 static inline void set_gs(struct engine *engine, struct context *context)
 {
-	u64 base = (u64)context->block + CONTEXT_BASE;
+	u64 base = (u64)context->block;
 
 	engine->gs = context; /* first: where the kernel loses gs:, the handler looks here */
 	if (likely(engine->gs_way != GS_ASKED))

@@ -121,8 +121,8 @@ struct translator {
 };
 
 /* Displacements from gs: of what is in struct cpu and in a context. */
-#define CPU_OFFSET(member) ((u32)(offsetof(struct cpu, member) - CONTEXT_BASE))
-#define CONTEXT_OFFSET(member) ((u32)(offsetof(struct context_block, member) - CONTEXT_BASE))
+#define CPU_OFFSET(member) ((u32)(offsetof(struct cpu, member) - CPU_DISTANCE))
+#define CONTEXT_OFFSET(member) ((u32)offsetof(struct context_block, member))
 #define RUNTIME(n) (CPU_OFFSET(runtime) + 8 * (n))
 #define SCRATCH(n) (CPU_OFFSET(scratch) + 8 * (n))
 #define GPR(n) (CPU_OFFSET(gpr) + 8 * (n))

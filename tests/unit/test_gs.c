@@ -20,7 +20,7 @@ bool host_has_fsgsbase(void)
 	return false;
 }
 
-static struct context_block *block;
+static u8 *bytes; /* what gs: reaches */
 static unsigned lost;
 
 static void on_fault(int number, siginfo_t *info, void *context)
@@ -28,7 +28,7 @@ static void on_fault(int number, siginfo_t *info, void *context)
 	if (!gs_is_lost(info->si_addr))
 		_exit(1);
 	lost++;
-	gs_write((u64)block + GS_REACH_BELOW);
+	gs_write((u64)bytes + GS_REACH_BELOW);
 }
 
 static u8 read_gs(i64 displacement)
@@ -42,18 +42,17 @@ static u8 read_gs(i64 displacement)
 static void test_lost_is_found(void **state)
 {
 	struct sigaction action = { .sa_sigaction = on_fault, .sa_flags = SA_SIGINFO };
-	u8 *bytes;
+	const size_t size = GS_REACH_BELOW + GS_REACH_ABOVE;
 
 	(void)state;
 	if (gs_find_way() == GS_ASKED)
 		skip();
 	assert_int_equal(gs_find_way(), GS_LOST_AT_TIMES);
-	block = aligned_alloc(PAGE_SIZE, sizeof(*block));
-	assert_non_null(block);
-	bytes = (u8 *)block;
+	bytes = aligned_alloc(PAGE_SIZE, size);
+	assert_non_null(bytes);
 	bytes[0] = 1;
 	bytes[GS_REACH_BELOW] = 2;
-	bytes[sizeof(*block) - 1] = 3;
+	bytes[size - 1] = 3;
 	assert_int_equal(sigaction(SIGSEGV, &action, NULL), 0);
 	for (unsigned i = 0; i < 3; i++) {
 		static const i64 at[3] = { -(i64)GS_REACH_BELOW, 0, (i64)GS_REACH_ABOVE - 1 };
@@ -68,7 +67,7 @@ static void test_lost_is_found(void **state)
 	}
 	gs_ask(0);
 	assert_false(gs_is_lost(bytes));
-	free(block);
+	free(bytes);
 }
 
 int main(void)
