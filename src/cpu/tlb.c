@@ -10,10 +10,16 @@
 _Static_assert(sizeof(struct tlb_entry) == 32 && sizeof(struct jump_entry) == 16,
 	"the translator shifts by these sizes");
 
-/* A page that hashes to another slot: no address of this slot can match it. */
+/* A page that hashes to neither the slot nor its partner: no address of either can match it. */
 static u64 no_page(unsigned slot)
 {
 	return (u64)(slot ^ 16) << PAGE_SHIFT;
+}
+
+/* Where a slot's page goes that gives way to another, and comes back from. */
+static unsigned partner(unsigned slot)
+{
+	return slot ^ TLB_ENTRIES / 2;
 }
 
 static void clear_tlb_slot(struct context *context, unsigned slot)
@@ -252,6 +258,8 @@ void context_drop_piece(struct context *context, u64 page)
 
 	if (context->block->tlb[slot].read_tag == page)
 		clear_tlb_slot(context, slot);
+	else if (context->block->tlb[partner(slot)].read_tag == page)
+		clear_tlb_slot(context, partner(slot));
 	if (exec->linear == page)
 		exec->linear = ~0ull;
 	context->block->code_ids[code_id_slot(page)] = 0;
@@ -364,15 +372,55 @@ static int translate_now(struct cpu *cpu, u64 linear, unsigned access, struct tr
 	return OUTCOME_FAULT;
 }
 
+static void put_tlb(struct context *context, unsigned slot, struct tlb_entry entry)
+{
+	if (tlb_slot_empty(context, slot))
+		note_filled(context->tlb_list, &context->tlb_filled, TLB_LIST, slot);
+	context->block->tlb[slot] = entry;
+}
+
+/* What is in the slot gives way: to its partner, unless that has a page of its own. */
+static void make_way(struct context *context, unsigned slot)
+{
+	const struct tlb_entry *tlb = context->block->tlb;
+	unsigned other = partner(slot);
+
+	if (!tlb_slot_empty(context, slot) && tlb_hash(tlb[slot].read_tag) == slot &&
+		(tlb_slot_empty(context, other) || tlb_hash(tlb[other].read_tag) != other))
+		put_tlb(context, other, tlb[slot]);
+}
+
+/* The page is in the partner of its slot: they change places, if it may be accessed so; else it goes. */
+static bool take_back(struct context *context, unsigned slot, u64 page, unsigned access)
+{
+	unsigned other = partner(slot);
+	struct tlb_entry found = context->block->tlb[other];
+
+	if (found.read_tag != page)
+		return false;
+	clear_tlb_slot(context, other);
+	if ((access & ACCESS_WRITE) && found.write_tag != page)
+		return false;
+	make_way(context, slot);
+	put_tlb(context, slot, found);
+	return true;
+}
+
 int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa)
 {
 	struct context *context = cpu->context;
 	unsigned slot = tlb_hash(linear);
 	struct tlb_entry *entry = &context->block->tlb[slot];
+	struct tlb_entry filled;
 	struct translation translation;
 	struct space_hit hit;
 	struct ram *ram;
 
+	if (take_back(context, slot, linear & PAGE_MASK, access)) {
+		*gpa = (entry->gpa & PAGE_MASK) | (linear & (PAGE_SIZE - 1));
+		*host = (u8 *)entry->host + (linear & (PAGE_SIZE - 1));
+		return 0;
+	}
 	if (translate_now(cpu, linear, access, &translation))
 		return OUTCOME_FAULT;
 	*gpa = translation.gpa;
@@ -387,19 +435,18 @@ int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa)
 		return 0;
 	cpu->stats.tlb_fills++;
 	ram = space_ram(cpu->memory);
-	if (tlb_slot_empty(context, slot))
-		note_filled(context->tlb_list, &context->tlb_filled, TLB_LIST, slot);
 	if (translation.span > PAGE_SIZE)
 		note_large(context, linear, translation.span);
-	entry->read_tag = linear & PAGE_MASK;
-	entry->write_tag = no_page(slot);
+	filled = (struct tlb_entry){ .read_tag = linear & PAGE_MASK, .write_tag = no_page(slot),
+		.host = (u64)hit.host, .gpa = (translation.gpa & PAGE_MASK) | translation.global };
 	if (access & ACCESS_WRITE && !hit.read_only)
 		dirty_note(ram, hit.ram_offset, 1);
 	if (translation.writable && !hit.read_only && dirty_noted(ram, hit.ram_offset) &&
 		!(ram->page_flags[hit.ram_offset >> PAGE_SHIFT] & RAM_HAS_CODE))
-		entry->write_tag = linear & PAGE_MASK;
-	entry->host = (u64)hit.host;
-	entry->gpa = (translation.gpa & PAGE_MASK) | translation.global;
+		filled.write_tag = filled.read_tag;
+	if (entry->read_tag != filled.read_tag)
+		make_way(context, slot);
+	put_tlb(context, slot, filled);
 	*host = hit.host + (linear & (PAGE_SIZE - 1));
 	return 0;
 }

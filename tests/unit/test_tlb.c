@@ -504,6 +504,58 @@ static void test_many_worlds(void **state)
 	assert_int_equal(cached, CONTEXTS - 1);
 }
 
+/* Two pages of one slot: neither is walked for again, and whatever concerns one reaches it where it waits. */
+static void test_same_slot(void **state)
+{
+	const u64 rival = 0x2030000; /* tlb_hash() of PAGE_X */
+	struct rig *rig = *state;
+	struct cpu *cpu = rig->cpu;
+	const struct world world = { 0, 0, 0 };
+	u8 byte = 7, *x_host = (u8 *)rig->machine.ram.host + PAGE_X;
+	u64 fills;
+
+	assert_int_equal(tlb_hash(rival), tlb_hash(PAGE_X));
+	rig_put(rig, TABLES + 2 * PAGE_SIZE + 8 * (rival >> 21), 0xa0000 | 7, 8);
+	rig_put(rig, 0xa0000 + 8 * (rival >> PAGE_SHIFT & 511), PAGE_Y | 7, 8);
+	rig_put(rig, PAGE_X, 1, 1);
+	rig_put(rig, PAGE_OTHER, 2, 1);
+	rig_put(rig, PAGE_Y, 3, 1);
+	enter(rig, &world);
+	assert_int_equal(cpu_write(cpu, PAGE_X + 1, &byte, 1, ACCESS_WRITE), 0);
+	assert_int_equal(read_byte(rig, rival), 3);
+	fills = cpu->stats.tlb_fills;
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(read_byte(rig, PAGE_X), 1);
+		assert_non_null(tlb_write_hit(cpu, PAGE_X, 1));
+		assert_int_equal(read_byte(rig, rival), 3);
+		assert_null(tlb_read_hit(cpu, PAGE_X, 1));
+	}
+	assert_int_equal(cpu->stats.tlb_fills, fills);
+	/* code was translated there */
+	tlb_protect_ram_page(cpu, (u64)x_host);
+	assert_int_equal(read_byte(rig, PAGE_X), 1);
+	assert_null(tlb_write_hit(cpu, PAGE_X, 1));
+	assert_int_equal(read_byte(rig, rival), 3);
+	/* a store has to walk, and must not leave the old entry behind */
+	tlb_flush_page(cpu, 0, 0, rival, true);
+	assert_int_equal(cpu_write(cpu, PAGE_X + 1, &byte, 1, ACCESS_WRITE), 0);
+	assert_non_null(tlb_write_hit(cpu, PAGE_X, 1));
+	*pte(rig, TABLES, PAGE_X) = PAGE_OTHER | 7;
+	tlb_flush_page(cpu, 0, 0, PAGE_X, true);
+	assert_int_equal(read_byte(rig, PAGE_X), 2);
+	/* and where it waits */
+	assert_int_equal(read_byte(rig, rival), 3);
+	*pte(rig, TABLES, PAGE_X) = PAGE_X | 7;
+	assert_int_equal(read_byte(rig, PAGE_X), 2);
+	assert_int_equal(read_byte(rig, rival), 3);
+	tlb_flush_page(cpu, 0, 0, PAGE_X, true);
+	assert_int_equal(read_byte(rig, PAGE_X), 1);
+	assert_int_equal(read_byte(rig, rival), 3);
+	*pte(rig, TABLES, PAGE_X) = PAGE_OTHER | 7;
+	tlb_flush_all(cpu);
+	assert_int_equal(read_byte(rig, PAGE_X), 2);
+}
+
 /* ---- the APIC-access page, SDM3 30.4 ---- */
 
 static void enter_with_apic(struct rig *rig, u64 eptp)
@@ -749,6 +801,7 @@ int main(void)
 		CASE(test_execute_only),
 		CASE(test_fault_drops),
 		CASE(test_many_worlds),
+		CASE(test_same_slot),
 		CASE(test_abandoned_world),
 		CASE(test_jump_ways),
 		CASE(test_apic_access),
