@@ -97,6 +97,7 @@ chain_start() {
 	local log=$1 vendor=$2 kernel
 	shift 2
 	kernel=$("$root/tools/kernel.sh")
+	: >"$log"
 	"$nestbox" run --engine soft --memory 1024M --nested-hw-virt "$vendor" --no-reboot \
 		--kernel "$kernel/vmlinuz" --initrd "$scratch/l1.cpio" \
 		--append "console=ttyS0 quiet panic=-1 $*" </dev/null >"$log" 2>&1 &

@@ -97,29 +97,31 @@ resume:
 	ret
 
 	/*
-	 * R11 is a linear target that is not in the first way of the jump cache: to its code if it is
-	 * in another. R10 stays.
+	 * R11 is a linear target: to its code if it is in one of these ways of the jump cache. R10 stays; it
+	 * is in scratch[1] already with \saved.
 	 */
-	.macro TRY_OTHER_WAYS
+	.macro TRY_WAYS saved, ways:vararg
+	.ifb \saved
+	movq %r10, %gs:CPU_SCRATCH+8
+	.endif
 	cmpl $0, %gs:CPU_EXIT_REQUEST
 	jne 1f
-	movq %r10, %gs:CPU_SCRATCH+8
 	xorl %r10d, %r10d
 	crc32q %r11, %r10
 	andl $CONTEXT_JUMP_MASK, %r10d
-	.irp way, 1, 2, 3
+	.irp way, \ways
 	cmpq %gs:CONTEXT_JUMP+16*\way(%r10), %r11
 	jne 2f
 	jmpq *%gs:CONTEXT_JUMP+16*\way+8(%r10)
 2:
 	.endr
-	movq %gs:CPU_SCRATCH+8, %r10
 1:
+	movq %gs:CPU_SCRATCH+8, %r10
 	.endm
 
 	.globl engine_miss
 engine_miss:
-	TRY_OTHER_WAYS
+	TRY_WAYS , 1, 2, 3
 	.globl engine_far
 engine_far:
 	SAVE_GUEST
@@ -163,9 +165,23 @@ engine_link:
 	call rt_link
 	jmp resume
 
+	.globl engine_jump_flags
+engine_jump_flags:
+	movq %r10, %gs:CPU_SCRATCH+8
+	movq %rax, %r10
+	lahf
+	seto %al
+	movw %ax, %gs:CPU_AFLAGS
+	movq %r10, %rax
+	TRY_WAYS saved, 0, 1, 2, 3
+	jmp engine_branch
+	.globl engine_jump
+engine_jump:
+	TRY_WAYS , 0, 1, 2, 3
+	jmp engine_branch
 	.globl engine_branch_miss
 engine_branch_miss:
-	TRY_OTHER_WAYS
+	TRY_WAYS , 1, 2, 3
 	.globl engine_branch
 engine_branch:
 	SAVE_GUEST

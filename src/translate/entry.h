@@ -9,6 +9,7 @@
 #define CPU_BASE 0x3600000 /* from struct cpu to where gs: points */
 #define CPU_GPR (0 - CPU_BASE)
 #define CPU_SCRATCH (160 - CPU_BASE)
+#define CPU_AFLAGS (144 - CPU_BASE)
 #define CPU_EXIT_REQUEST (152 - CPU_BASE)
 #define CPU_HOST_RSP (208 - CPU_BASE)
 #define CPU_SELF (216 - CPU_BASE)
@@ -36,13 +37,16 @@ void engine_commit(void); /* R10: site */
 void engine_link(void);   /* R10: site */
 void engine_branch(void); /* R10: site, R11: linear target of an indirect branch */
 void engine_branch_miss(void); /* the same, not in the first way */
+/* The same, not looked for yet: does what emit_far() does in line, and saves the flags first. */
+void engine_jump(void);
+void engine_jump_flags(void);
 void engine_native_fault(void); /* from the signal handler: registers already saved */
 /* From the signal handler, on the stack of engine_enter(): on at cpu->stray_rip with stray_rsp. */
 void engine_retry(void);
 void engine_retry_jump(void); /* its second instruction */
 
 enum { RT_FAR, RT_CHAIN, RT_ACCESS, RT_EXEC, RT_COMMIT, RT_LINK, RT_BRANCH, RT_MISS,
-	RT_BRANCH_MISS };
+	RT_BRANCH_MISS, RT_JUMP, RT_JUMP_FLAGS };
 
 struct site;
 /* The C side. Each returns the host address to go on at, with R11 in scratch[0]; 0: leave. */

@@ -83,11 +83,20 @@ static void emit_branch_out(struct translator *t, unsigned runtime)
 	jmp_gs(&t->e, RUNTIME(runtime));
 }
 
+/*
+ * Supervisor code looks into the jump cache by a piece of code that all of it shares: it is run too rarely to
+ * have a hundred bytes of its own in the host's caches for each RET.
+ */
 void emit_branch(struct translator *t, u32 undo)
 {
+	bool in_host = t->flags_in_host;
+
 	t->branch = t->code64;
 	t->branch_undo = undo;
-	if (t->branch && t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) {
+	if (t->fixed && !(t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP))) {
+		t->flags_in_host = false;
+		emit_branch_out(t, in_host ? RT_JUMP_FLAGS : RT_JUMP);
+	} else if (t->branch && t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) {
 		flags_save(t);
 		emit_branch_out(t, RT_BRANCH);
 	} else {
@@ -227,7 +236,7 @@ static void emit_far_to(struct translator *t, i64 target)
 	struct emitter *e = &t->e;
 	u64 linear = t->vpage + target;
 	struct pending_exit *link;
-	u32 id_at;
+	u32 id_at, jump;
 
 	flags_save(t);
 	if (!t->fixed || t->block->page2 != NO_PAGE || in_page(target) ||
@@ -242,9 +251,10 @@ static void emit_far_to(struct translator *t, i64 target)
 	}
 	cmp_gs_imm32(e, CODE_IDS_OFFSET + code_id_slot(linear) * sizeof(u32), ~0u);
 	id_at = cache_offset(t, e->at - 4);
-	link = new_exit(t, jcc_rel32(e, CC_NE), target);
+	jump = cache_offset(t, jcc_rel32(e, CC_E));
+	link = new_exit(t, jmp_rel32(e), target);
 	link->link_id = id_at;
-	link->link_jump = cache_offset(t, jmp_rel32(e));
+	link->link_jump = jump;
 }
 
 void emit_exit(struct translator *t, i64 target)

@@ -11,6 +11,7 @@
 
 _Static_assert(CPU_OFFSET(gpr) == (u32)(CPU_GPR), "entry.h");
 _Static_assert(CPU_OFFSET(scratch) == (u32)(CPU_SCRATCH), "entry.h");
+_Static_assert(CPU_OFFSET(aflags) == (u32)(CPU_AFLAGS), "entry.h");
 _Static_assert(CPU_OFFSET(host_rsp) == (u32)(CPU_HOST_RSP), "entry.h");
 _Static_assert(CPU_OFFSET(self) == (u32)(CPU_SELF), "entry.h");
 _Static_assert(CPU_OFFSET(stray_rsp) == (u32)(CPU_STRAY_RSP), "entry.h");
@@ -102,6 +103,8 @@ void engine_attach(struct engine *engine)
 	cpu->runtime[RT_BRANCH] = (u64)engine_branch;
 	cpu->runtime[RT_MISS] = (u64)engine_miss;
 	cpu->runtime[RT_BRANCH_MISS] = (u64)engine_branch_miss;
+	cpu->runtime[RT_JUMP] = (u64)engine_jump;
+	cpu->runtime[RT_JUMP_FLAGS] = (u64)engine_jump_flags;
 }
 
 /* Code pages that others changed: their translations go. */
