@@ -66,7 +66,7 @@ struct site {
 	u32 insn;        /* cache offset of the struct insn (exec) */
 	u32 patch;       /* chain, link: cache offset of the rel32 to patch; branch: added to RSP */
 	u32 patch_id;    /* link: of the code page's number */
-	u64 target;      /* link: linear address */
+	u64 target;      /* link: linear address; exec in a fixed block: the instruction's own */
 	u16 offset;      /* guest instruction's offset in its page; chain: the target's */
 	u8 len;          /* of the guest instruction */
 	u8 size;         /* bytes accessed */
@@ -80,6 +80,7 @@ struct site {
 	bool masked;
 	bool flags_in_host; /* chain: patch to the near entry */
 	bool ends_block;
+	bool fixed;         /* exec: its block is */
 	u16 delta;          /* access: from where R11 points to this one's own operand */
 	bool group_write;   /* R11 is where a group of them begins ... */
 	u8 group_size;      /* ... 0: no group */

@@ -38,6 +38,8 @@ struct site *emit_site(struct translator *t, unsigned i, const struct insn *insn
 		.align_waived = g->align_waived,
 		.any_alignment = g->insn.any_alignment,
 		.ends_block = g->ends_block,
+		.fixed = t->fixed,
+		.target = t->fixed ? t->vpage + g->offset : 0,
 	};
 	return &pending->site;
 }

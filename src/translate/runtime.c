@@ -77,6 +77,7 @@ void engine_drop_ram_page(struct engine *engine, u64 page)
 		tlb_forget_code_id(engine->cpu, cache->code_pages[id].linear, id);
 	cache->page_ids[page] = 0;
 	cache_drop_page(&engine->cache, page, RUNTIME(RT_FAR));
+	engine->dropped++;
 	__atomic_fetch_and(&ram->page_flags[page], (u8)~RAM_HAS_CODE, __ATOMIC_SEQ_CST);
 }
 
@@ -501,16 +502,21 @@ u64 rt_branch(struct cpu *cpu, struct site *site, u64 target)
 	return deliver(cpu);
 }
 
+/*
+ * Whether the block may go on is told without a look at it: kernels come here hundreds of times in a timer
+ * tick, each time to a place that the host's caches have forgotten.
+ */
 u64 rt_exec(struct cpu *cpu, struct site *site)
 {
 	struct engine *engine = cpu->engine;
-	struct block *block = cache_block(&engine->cache, site->block);
 	const struct insn *insn = (const struct insn *)(engine->cache.rw + site->insn);
+	u64 dropped = engine->dropped;
+	u32 mode = cpu->mode;
 
-	cpu->rip = rip_of(cpu, page_of(cpu, block) + site->offset);
+	cpu->rip = site->fixed ? site->target : rip_of(cpu, cpu->vpage + site->offset);
 	switch (cpu_exec(cpu, insn)) {
 	case OUTCOME_NEXT:
-		if (!site->ends_block && block->valid && cpu->mode == (block->mode & 0xffff)) {
+		if (!site->ends_block && cpu->mode == mode && engine->dropped == dropped) {
 			enter_context(cpu);
 			return code_at(engine, site->resume);
 		}

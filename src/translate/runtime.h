@@ -20,6 +20,7 @@ struct engine {
 	struct context *gs;     /* what gs: points at now */
 	struct access access;   /* the memory operand of a VARIANT_SLOW block */
 	u64 generation;         /* counts how often the cache was emptied */
+	u64 dropped;            /* counts pages whose code was dropped */
 	bool single, single_done; /* engine_step() */
 	enum gs_way gs_way;
 	u8 *signal_stack;
