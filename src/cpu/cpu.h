@@ -227,6 +227,7 @@ struct cpu {
 	bool vmx_root;          /* VMX root operation, SDM3 24.8: INIT is blocked */
 	bool virt_step;         /* the unit looks at every instruction boundary */
 	bool virtual_x2apic;    /* RDMSR and WRMSR of 800h to 8FFh ask virt_ops first */
+	u32 guest_wants;        /* in a guest, WANTS_*: of what translated code does itself, what is C's */
 	u32 guest_lacks;        /* LACKS_*: instructions that are #UD in this guest, SDM3 25.6.2 */
 	/* Bits of CR0 and CR4 that the hypervisor owns read as the shadows, SDM3 25.6.6; all zero
 	 * outside a guest. */
@@ -285,6 +286,8 @@ struct cpu {
 #define LACKS_RDTSCP BIT(0) /* and RDPID */
 #define LACKS_INVPCID BIT(1)
 #define LACKS_XSAVES BIT(2) /* and XRSTORS */
+#define WANTS_TSC BIT(0)    /* RDTSC, RDTSCP: they exit or do not exist, or the TSC is scaled */
+#define WANTS_PUSHF BIT(1)
 
 #define TSC_RATIO_ONE BIT(48)
 
@@ -559,6 +562,7 @@ bool cpu_has(const struct cpu *cpu, u32 leaf, unsigned reg, unsigned bit);
 bool cpu_has_in(const struct cpu *cpu, u32 leaf, u32 subleaf, unsigned reg, unsigned bit);
 /* What the manuals leave to the CPU, where its vendors differ and C has to do as the host would. */
 bool cpu_host_is_intel(const struct cpu *cpu);
+bool cpu_host_is_zen5(const struct cpu *cpu); /* AMD's Zen 5 or later */
 /* The CPUID vendor the guest sees: some instructions differ. */
 bool cpu_is_intel(const struct cpu *cpu);
 

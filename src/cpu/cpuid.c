@@ -25,6 +25,7 @@ enum { EAX, EBX, ECX, EDX };
 #define HYPERVISOR 0x40000000u
 #define PHYS_BITS 46
 #define VIRT_BITS 48
+#define ZEN5_FAMILY 0x1a
 #define ZEN_SIGNATURE 0x00a10f11     /* family 19h model 11h */
 #define XEON_SIGNATURE 0x000606a6    /* family 6 model 6ah */
 #define LAPIC_TIMER_KHZ 1000000      /* the local APIC timer's clock, see dev/lapic.h */
@@ -47,7 +48,7 @@ struct cpuid_group {
 
 struct cpuid_table {
 	bool intel;
-	bool host_intel;
+	bool host_intel, host_zen5; /* and later */
 	const struct cpu_model *model; /* NULL: none in particular */
 	u32 tsc_khz;
 	unsigned rows;
@@ -161,6 +162,11 @@ bool cpu_host_is_intel(const struct cpu *cpu)
 	return cpu->cpuid->host_intel;
 }
 
+bool cpu_host_is_zen5(const struct cpu *cpu)
+{
+	return cpu->cpuid->host_zen5;
+}
+
 u8 cpuid_phys_bits(const struct cpuid_table *table)
 {
 	return PHYS_BITS;
@@ -250,6 +256,15 @@ static bool host_is_intel(void)
 
 	/* "AuthenticAMD", "HygonGenuine"; all others behave like Intel's */
 	return row.reg[EBX] != 0x68747541 && row.reg[EBX] != 0x6f677948;
+}
+
+/* APM3 CPUID, function 1 */
+static unsigned host_family(void)
+{
+	u32 eax = host_leaf(1, 0).reg[EAX];
+	unsigned base = eax >> 8 & 0xf;
+
+	return base == 0xf ? base + (eax >> 20 & 0xff) : base;
 }
 
 /* XCR0 of the host, 0 where the kernel does not use XSAVE. */
@@ -612,6 +627,7 @@ int cpuid_table_new(struct cpuid_table **out, enum nested_vendor nested,
 		return -ENOMEM;
 	table->intel = vendor == NESTED_INTEL;
 	table->host_intel = host_is_intel();
+	table->host_zen5 = !table->host_intel && host_family() >= ZEN5_FAMILY;
 	table->model = model;
 	table->tsc_khz = measure_tsc_khz();
 	for (unsigned i = 0; i < ARRAY_SIZE(table->group); i++) {

@@ -314,27 +314,34 @@ int exec_LODS(struct cpu *cpu, const struct insn *insn)
 }
 
 /*
- * Which of CMPS's operands is looked at first the manuals leave open: Intel's CPUs begin with the one at
- * RDI, AMD's (seen on Zen 5) with the one at RSI.
+ * Which of CMPS's operands is looked at first the manuals leave open: Intel's CPUs begin with the one at RDI;
+ * AMD's with the one at RSI, Zen 4 REPE CMPSB alone, Zen 5 all.
  */
+static bool rsi_first(const struct cpu *cpu, const struct insn *insn)
+{
+	if (cpu_host_is_intel(cpu))
+		return false;
+	return cpu_host_is_zen5(cpu) || (insn->rep == 0xf3 && insn->opsize == 1);
+}
+
 static int find_compared(struct cpu *cpu, const struct insn *insn, bool down, u64 want,
 	struct operand *a, struct operand *b)
 {
-	if (cpu_host_is_intel(cpu))
-		return operand_find(cpu, insn, ES, RDI, down, false, want, b) ||
-		       operand_find(cpu, insn, insn->seg, RSI, down, false, want, a);
-	return operand_find(cpu, insn, insn->seg, RSI, down, false, want, a) ||
-	       operand_find(cpu, insn, ES, RDI, down, false, want, b);
+	if (rsi_first(cpu, insn))
+		return operand_find(cpu, insn, insn->seg, RSI, down, false, want, a) ||
+		       operand_find(cpu, insn, ES, RDI, down, false, want, b);
+	return operand_find(cpu, insn, ES, RDI, down, false, want, b) ||
+	       operand_find(cpu, insn, insn->seg, RSI, down, false, want, a);
 }
 
-static int read_compared(struct cpu *cpu, const struct operand *a, const struct operand *b,
-	unsigned size, u64 *x, u64 *y)
+static int read_compared(struct cpu *cpu, const struct insn *insn, const struct operand *a,
+	const struct operand *b, unsigned size, u64 *x, u64 *y)
 {
-	if (cpu_host_is_intel(cpu))
-		return cpu_read(cpu, b->linear, y, size, ACCESS_READ) ||
-		       cpu_read(cpu, a->linear, x, size, ACCESS_READ);
-	return cpu_read(cpu, a->linear, x, size, ACCESS_READ) ||
-	       cpu_read(cpu, b->linear, y, size, ACCESS_READ);
+	if (rsi_first(cpu, insn))
+		return cpu_read(cpu, a->linear, x, size, ACCESS_READ) ||
+		       cpu_read(cpu, b->linear, y, size, ACCESS_READ);
+	return cpu_read(cpu, b->linear, y, size, ACCESS_READ) ||
+	       cpu_read(cpu, a->linear, x, size, ACCESS_READ);
 }
 
 int exec_CMPS(struct cpu *cpu, const struct insn *insn)
@@ -357,7 +364,7 @@ int exec_CMPS(struct cpu *cpu, const struct insn *insn)
 		if (likely(a.host && b.host && n)) {
 			n = host_cmps(cpu, a.host, b.host, n, size, repeat.down, while_equal);
 		} else {
-			if (read_compared(cpu, &a, &b, size, &x, &y))
+			if (read_compared(cpu, insn, &a, &b, size, &x, &y))
 				return comparison_faults(cpu, aflags);
 			n = host_cmps(cpu, (u8 *)&x, (u8 *)&y, 1, size, false, while_equal);
 		}

@@ -338,8 +338,9 @@ static void place_exec(struct translator *t, const struct pending_exec *exec)
 	struct emitter *e = &t->e;
 	struct site *site;
 
-	for (unsigned n = 0; n < ARRAY_SIZE(exec->jumps) && !e->overflow; n++)
-		patch_rel32(exec->jumps[n], e->at);
+	for (unsigned n = 0; n < ARRAY_SIZE(exec->jumps); n++)
+		if (exec->jumps[n] && !e->overflow)
+			patch_rel32(exec->jumps[n], e->at);
 	site = emit_site(t, exec->insn, &t->insns[exec->insn].insn);
 	site->resume = exec->resume;
 	jmp_gs(e, RUNTIME(RT_EXEC));

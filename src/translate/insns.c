@@ -430,8 +430,8 @@ void emit_insn(struct translator *t, unsigned i)
 	case KIND_EXEC:
 		if (vmcs_is_inline(t, &t->insns[i].insn))
 			emit_vmcs(t, i);
-		else if (interrupt_flag_is_inline(t, &t->insns[i].insn))
-			emit_interrupt_flag(t, i);
+		else if (is_inline(t, &t->insns[i].insn))
+			emit_inline(t, i);
 		else
 			emit_exec(t, i);
 		break;

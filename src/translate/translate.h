@@ -189,13 +189,13 @@ void emit_taken(struct translator *t);
 void emit_page_address(struct translator *t, unsigned reg, i64 offset);
 void emit_pending(struct translator *t);          /* everything out of line, the last of it aside */
 
-/* From two conditional jumps to C, which executes instruction i; it goes on behind what is emitted yet.
- * Flags are in memory. */
+/* From two conditional jumps (either may be NULL) to C, which executes instruction i; it goes on behind what is
+ * emitted yet. Flags are in memory. */
 void leave_to_c(struct translator *t, unsigned i, u8 *jump, u8 *other);
 
-/* ---- interrupt_flag.c ---- */
-bool interrupt_flag_is_inline(const struct translator *t, const struct insn *insn);
-void emit_interrupt_flag(struct translator *t, unsigned i);
+/* ---- inline.c ---- */
+bool is_inline(const struct translator *t, const struct insn *insn);
+void emit_inline(struct translator *t, unsigned i);
 
 /* ---- vmcs.c ---- */
 bool vmcs_is_inline(const struct translator *t, const struct insn *insn);

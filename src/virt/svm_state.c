@@ -328,6 +328,10 @@ bool svm_load_guest(struct cpu *cpu)
 	}
 	/* TSC_RATIO is 8.32 fixed point, 15.30.5 */
 	cpu_enter_guest_tsc(cpu, svm->tsc_ratio << 16, v->tsc_offset);
+	cpu->guest_wants = svm_intercepted(svm, SVM_EXIT_RDTSC) || svm_intercepted(svm, SVM_EXIT_RDTSCP) ||
+		cpu->tsc_ratio != TSC_RATIO_ONE ? WANTS_TSC : 0;
+	if (svm_intercepted(svm, SVM_EXIT_PUSHF))
+		cpu->guest_wants |= WANTS_PUSHF;
 	svm->pause_count = v->pause_filter_count;
 	svm->pause_tsc = 0;
 

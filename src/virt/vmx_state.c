@@ -129,6 +129,8 @@ static void enter_world(struct cpu *cpu)
 	else
 		cpu_enter_guest_tsc(cpu, secondary & SEC_TSC_SCALING ? v->tsc_multiplier : TSC_RATIO_ONE,
 			v->tsc_offset);
+	cpu->guest_wants = (v->cpu_controls & PROC_RDTSC) || (cpu->guest_lacks & LACKS_RDTSCP) ||
+		cpu->tsc_ratio != TSC_RATIO_ONE ? WANTS_TSC : 0;
 }
 
 void vmx_leave_world(struct cpu *cpu)

@@ -232,6 +232,10 @@ enum class classify(const ZydisDecodedInstruction *insn, enum mode mode)
 	if (mode != MODE64 && insn->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && insn->raw.vex.W &&
 		(insn->mnemonic == ZYDIS_MNEMONIC_VPINSRD || insn->mnemonic == ZYDIS_MNEMONIC_VPEXTRD))
 		return CLASS_COUNT;
+	/* there Zen 4 moves 64 bits all the same, and nobody knows what is above ESP */
+	if (mode != MODE64 && insn->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && insn->raw.vex.W &&
+		insn->mnemonic == ZYDIS_MNEMONIC_KMOVD)
+		return CLASS_COUNT;
 	class = classify_set(insn->meta.isa_set);
 	if (class == CLASS_avx512 && (insn->meta.category == ZYDIS_CATEGORY_GATHER ||
 					     insn->meta.category == ZYDIS_CATEGORY_SCATTER))
