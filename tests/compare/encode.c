@@ -362,6 +362,10 @@ bool make_template(struct maker *m, const struct template *t)
 	if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoders[m->seq->mode], bytes, 15, &insn, operands)) ||
 	    classify(&insn, m->seq->mode) != m->seq->class)
 		return false;
+	/* behind a CALL or PUSH Zen 4 may convert the RSP of before it */
+	if ((insn.mnemonic == ZYDIS_MNEMONIC_VCVTUSI2SD || insn.mnemonic == ZYDIS_MNEMONIC_VCVTUSI2SS) &&
+		(operands[2].reg.value == ZYDIS_REGISTER_RSP || operands[2].reg.value == ZYDIS_REGISTER_ESP))
+		return false;
 	/* what does more at CPL 0; POPF changes IF and IOPL there */
 	if (m->options->way == WAY_SUPERVISOR && (insn.attributes & ZYDIS_ATTRIB_IS_PRIVILEGED ||
 		    (insn.mnemonic >= ZYDIS_MNEMONIC_POPF && insn.mnemonic <= ZYDIS_MNEMONIC_POPFQ)))
