@@ -55,6 +55,7 @@ static void clear_tlb(struct context *context)
 		for (unsigned i = 0; i < context->tlb_filled; i++)
 			clear_tlb_slot(context, context->tlb_list[i]);
 	}
+	context->drops++;
 	context->tlb_filled = 0;
 	context->large_mask = 0;
 	context->large_all = false;
@@ -117,6 +118,7 @@ void context_keep_global(struct cpu *cpu, struct context *context)
 	bool all = context->tlb_filled > TLB_LIST;
 	u32 count = all ? TLB_ENTRIES : context->tlb_filled, filled = 0;
 
+	context->drops++;
 	for (u32 n = 0; n < count; n++) {
 		unsigned slot = all ? n : context->tlb_list[n];
 
@@ -256,6 +258,7 @@ void context_drop_piece(struct context *context, u64 page)
 	unsigned slot = tlb_hash(page);
 	struct exec_entry *exec = &context->exec[(page >> PAGE_SHIFT) % EXEC_ENTRIES];
 
+	context->drops++;
 	if (context->block->tlb[slot].read_tag == page)
 		clear_tlb_slot(context, slot);
 	else if (context->block->tlb[partner(slot)].read_tag == page)

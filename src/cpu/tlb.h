@@ -118,6 +118,7 @@ struct context {
 		u8 shift;    /* of the pages it holds */
 	} hints[2][WALK_HINTS];
 	u32 hint_generation; /* never 0 */
+	u64 drops; /* counts invalidations of whatever was in it */
 };
 
 int tlb_init(struct cpu **cpu);   /* allocates the vCPU and its contexts; -errno */

@@ -59,11 +59,11 @@ struct place {
 	u16 flags_in_host : 1;
 };
 
-/* What a call from translated code to C is about; it lies behind the block's code. */
+/* What a call from translated code to C is about; it lies aside. Where C is to execute an instruction its
+ * struct insn comes behind. */
 struct site {
 	u32 resume;      /* cache offset to go on at */
 	u32 block;       /* cache offset of the block */
-	u32 insn;        /* cache offset of the struct insn (exec) */
 	u32 patch;       /* chain, link: cache offset of the rel32 to patch; branch: added to RSP */
 	u32 patch_id;    /* link: of the code page's number */
 	u64 target;      /* link: linear address; exec in a fixed block: the instruction's own */

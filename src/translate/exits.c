@@ -378,7 +378,6 @@ static void emit_sites(struct translator *t, unsigned first)
 
 	for (unsigned i = first; i < t->site_count; i++) {
 		struct pending_site *pending = &t->sites[i];
-		struct insn *insn;
 
 		align8(e);
 		if (e->overflow || e->at + sizeof(struct site) + sizeof(struct insn) > e->end) {
@@ -386,14 +385,9 @@ static void emit_sites(struct translator *t, unsigned first)
 			return;
 		}
 		patch_rel32(pending->lea, e->at);
-		insn = (struct insn *)(e->at + sizeof(struct site));
-		if (pending->insn) {
-			pending->site.insn = cache_offset(t, (u8 *)insn);
-			put_bytes(e, &pending->site, sizeof(struct site));
+		put_bytes(e, &pending->site, sizeof(struct site));
+		if (pending->insn)
 			put_bytes(e, pending->insn, sizeof(struct insn));
-		} else {
-			put_bytes(e, &pending->site, sizeof(struct site));
-		}
 	}
 }
 

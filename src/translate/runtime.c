@@ -122,6 +122,7 @@ static void drain_drops(struct engine *engine)
 			ram->page_flags[block->page] &= ~RAM_HAS_CODE;
 		}
 		cache_reset(&engine->cache);
+		engine->generation++;
 		tlb_flush_jumps(engine->cpu);
 	} else {
 		for (u32 i = 0; i < engine->drop_count; i++)
@@ -190,6 +191,30 @@ static bool boundary(struct cpu *cpu, u32 *variant)
 	return cpu->activity == CPU_RUNNING;
 }
 
+static struct recent_variant *recent_slot(struct engine *engine, u64 linear)
+{
+	return &engine->recent[crc_hash(linear) & (RECENT_VARIANTS - 1)];
+}
+
+static u64 find_recent(struct cpu *cpu, u64 linear, u32 mode)
+{
+	const struct recent_variant *recent = recent_slot(cpu->engine, linear);
+
+	return recent->linear == linear && recent->mode == mode && recent->context == cpu->context &&
+			       recent->drops == cpu->context->drops &&
+			       recent->generation == cpu->engine->generation &&
+			       recent->dropped == cpu->engine->dropped ?
+		recent->code : 0;
+}
+
+static void note_recent(struct cpu *cpu, u64 linear, u32 mode, u64 code)
+{
+	*recent_slot(cpu->engine, linear) = (struct recent_variant){ .linear = linear, .mode = mode,
+		.code = code, .context = cpu->context,
+		.drops = cpu->context->drops,
+		.generation = cpu->engine->generation, .dropped = cpu->engine->dropped };
+}
+
 /* Whether a block's far entry is alive and of this mode: it begins with CMP gs:[mode], imm32. */
 static bool entry_is_for(u64 code, u32 mode)
 {
@@ -204,7 +229,7 @@ u64 engine_dispatch(struct cpu *cpu, u32 variant)
 {
 	struct engine *engine = cpu->engine;
 	struct block *block;
-	u64 linear;
+	u64 linear, code;
 	u8 *host;
 
 	for (;;) {
@@ -230,9 +255,15 @@ u64 engine_dispatch(struct cpu *cpu, u32 variant)
 		if (unlikely(cpu->mode & MODE_ALIGN))
 			variant |= VARIANT_SLOW;
 		linear = linear_rip(cpu);
-		if (!variant) {
-			u64 code = tlb_jump(cpu, linear);
-
+		if (variant) {
+			code = find_recent(cpu, linear, cpu->mode | variant);
+			if (code) {
+				cpu->vpage = linear & PAGE_MASK;
+				enter_context(cpu);
+				return code;
+			}
+		} else {
+			code = tlb_jump(cpu, linear);
 			if (code && entry_is_for(code, cpu->mode)) {
 				cpu->scratch[0] = linear;
 				enter_context(cpu);
@@ -257,7 +288,10 @@ u64 engine_dispatch(struct cpu *cpu, u32 variant)
 		cpu->stats.jump_misses++;
 		if (variant || cpu->mode & MODE_STEP) {
 			cpu->vpage = linear & PAGE_MASK;
-			return code_at(engine, block->flags_entry);
+			code = code_at(engine, block->flags_entry);
+			if (variant && block->page2 == NO_PAGE)
+				note_recent(cpu, linear, cpu->mode | variant, code);
+			return code;
 		}
 		tlb_add_jump(cpu, linear, code_at(engine, block->far_entry));
 		cpu->scratch[0] = linear;
@@ -413,7 +447,7 @@ static int site_linear(struct cpu *cpu, const struct site *site, u64 address, u6
 static u64 access_masked(struct cpu *cpu, struct site *site, struct block *block, u64 address)
 {
 	struct engine *engine = cpu->engine;
-	const struct insn *insn = (const struct insn *)(engine->cache.rw + site->insn);
+	const struct insn *insn = (const struct insn *)(site + 1);
 
 	if (!(block->mode & VARIANT_SLOW))
 		return engine_dispatch(cpu, VARIANT_SLOW);
@@ -509,7 +543,7 @@ u64 rt_branch(struct cpu *cpu, struct site *site, u64 target)
 u64 rt_exec(struct cpu *cpu, struct site *site)
 {
 	struct engine *engine = cpu->engine;
-	const struct insn *insn = (const struct insn *)(engine->cache.rw + site->insn);
+	const struct insn *insn = (const struct insn *)(site + 1);
 	u64 dropped = engine->dropped;
 	u32 mode = cpu->mode;
 

@@ -13,6 +13,21 @@
 /* RAM pages whose code someone else changed (DMA), waiting for the vCPU's thread. */
 #define DROP_QUEUE 256
 
+/*
+ * Where the last blocks of one instruction began (VARIANT_*): a program that meets MMIO, a stack that crosses a
+ * page or a shadow of STI meets it again. Holds as long as nothing was dropped, from the cache or from the
+ * context's TLB.
+ */
+#define RECENT_VARIANTS 32 /* a power of two */
+struct recent_variant {
+	u64 linear;
+	u64 code; /* 0: none */
+	u64 generation, dropped; /* the engine's */
+	const struct context *context;
+	u64 drops;               /* the context's */
+	u32 mode; /* with VARIANT_* */
+};
+
 struct engine {
 	struct cpu *cpu;
 	struct code_cache cache;
@@ -22,6 +37,7 @@ struct engine {
 	u64 generation;         /* counts how often the cache was emptied */
 	u64 dropped;            /* counts pages whose code was dropped */
 	bool single, single_done; /* engine_step() */
+	struct recent_variant recent[RECENT_VARIANTS];
 	enum gs_way gs_way;
 	u8 *signal_stack;
 	bool stray_trial;       /* stray_rsp.c: the host runs one instruction with another RSP */
