@@ -186,6 +186,32 @@ static const struct context *global_source(const struct context_pool *pool, u64 
 	return best == CONTEXTS ? NULL : &pool->contexts[best];
 }
 
+/* STAC and CLAC go from one to the other without a look at anything, as long as neither is to be emptied. */
+static void link_by_ac(struct context *one, struct context *other)
+{
+	one->block->ac_block = other->block;
+	one->block->ac_context = other;
+	other->block->ac_block = one->block;
+	other->block->ac_context = one;
+}
+
+static void unlink_by_ac(struct context *context)
+{
+	struct context *other = context->block->ac_context;
+
+	if (!other)
+		return;
+	context->block->ac_block = other->block->ac_block = NULL;
+	context->block->ac_context = other->block->ac_context = NULL;
+}
+
+static bool differ_by_ac(const struct context *one, const struct context *other)
+{
+	return (one->key ^ other->key) == (key_of_privilege(PRIV_SUPERVISOR) ^
+					    key_of_privilege(PRIV_SUPERVISOR_AC)) &&
+	       one->privilege != PRIV_USER && other->privilege != PRIV_USER && one->tag == other->tag;
+}
+
 static __attribute__((noinline)) unsigned make(struct cpu *cpu, u64 key, u64 tag)
 {
 	struct context_pool *pool = pool_of(cpu);
@@ -196,6 +222,7 @@ static __attribute__((noinline)) unsigned make(struct cpu *cpu, u64 key, u64 tag
 	/* A new one's memory is zero, which is no empty slot. */
 	if (!pool->tags[i].key)
 		context_fresh(context);
+	unlink_by_ac(context);
 	pool->tags[i] = (struct context_tags){ 0 };
 	context->tag = tag;
 	context_clear(cpu, context);
@@ -229,7 +256,7 @@ void tlb_select(struct cpu *cpu)
 	struct context_pool *pool = pool_of(cpu);
 	u64 key = tlb_key(cpu, tlb_privilege(cpu));
 	unsigned i = find(pool, key, cpu->nested_tag);
-	struct context *context;
+	struct context *context, *before = cpu->context;
 
 	if (unlikely(i == CONTEXTS))
 		i = make(cpu, key, cpu->nested_tag);
@@ -237,6 +264,10 @@ void tlb_select(struct cpu *cpu)
 	if (unlikely(context->flush_due || context->flush_asked))
 		flush_now(cpu, context);
 	pool->tags[i].used = ++pool->clock;
+	if (before && unlikely(before->block->ac_context != context) && differ_by_ac(before, context))
+		link_by_ac(before, context);
+	if (context->block->ac_context)
+		pool->tags[context->block->ac_context - pool->contexts].used = pool->clock;
 	cpu->context = context;
 	cpu->context_stale = false;
 }
@@ -252,10 +283,12 @@ static void flush(struct cpu *cpu, unsigned i)
 {
 	struct context *context = &pool_of(cpu)->contexts[i];
 
-	if (context == cpu->context)
+	if (context == cpu->context) {
 		context_clear(cpu, context);
-	else
+	} else {
 		context->flush_due = true;
+		unlink_by_ac(context);
+	}
 }
 
 void tlb_flush_all(struct cpu *cpu)
@@ -273,10 +306,12 @@ void tlb_flush_asid(struct cpu *cpu, u32 asid)
 	struct context_pool *pool = pool_of(cpu);
 
 	FOR_CONTEXTS(pool, i, KEY_ASID, key_asid(asid)) {
-		if (&pool->contexts[i] == cpu->context)
+		if (&pool->contexts[i] == cpu->context) {
 			context_clear(cpu, cpu->context);
-		else
+		} else {
 			pool->contexts[i].flush_asked = true;
+			unlink_by_ac(&pool->contexts[i]);
+		}
 	}
 }
 

@@ -261,6 +261,7 @@ struct cpu {
 	struct engine *engine;
 	struct context_pool *contexts;
 	struct context *context; /* the current one, see cpu/tlb.h */
+	struct context *gs_context; /* engine: the one that gs: points at */
 	bool context_stale;     /* select again before translated code runs */
 	u32 id;
 	u8 phys_bits;           /* guest-physical address width */

@@ -51,6 +51,11 @@ struct context_block {
 	/* By linear page: which code page (the engine's numbers) is mapped there; 0: unknown. Jumps
 	 * that are linked across pages compare it. */
 	u32 code_ids[CODE_IDS];
+	/* The context that differs from this one in EFLAGS.AC alone, and may be used as it is: where STAC and
+	 * CLAC lead under SMAP. Both NULL: C has to look. */
+	struct context_block *ac_block;
+	struct context *ac_context;
+	u8 rest[PAGE_SIZE - 2 * sizeof(u64)];
 };
 
 #define CONTEXTS_SIZE (CONTEXTS * sizeof(struct context_block))
@@ -178,8 +183,9 @@ static inline u64 tlb_key(const struct cpu *cpu, enum privilege privilege)
 		return key;
 	if (cpu->cr4 & CR4_PCIDE)
 		key |= cpu->cr3 & KEY_PCID;
-	/* bits 16 to 23; which is which does not matter */
-	return key | KEY_PAGING | (cpu->cr0 & CR0_WP) | (cpu->cr4 & CR4_SMEP) |
+	/* bits 12 and 16 to 23; which is which does not matter. SMAP: so that no context leads by AC to one
+	 * that knows nothing of it */
+	return key | KEY_PAGING | (cpu->cr4 & CR4_SMAP) >> 9 | (cpu->cr0 & CR0_WP) | (cpu->cr4 & CR4_SMEP) |
 	       (cpu->cr4 & (CR4_PSE | CR4_PAE | CR4_PGE)) << 14 |
 	       (cpu->efer & (EFER_LMA | EFER_NXE)) << 12;
 }

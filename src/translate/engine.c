@@ -51,6 +51,7 @@ int engine_new(struct engine **result, struct cpu *cpu, u64 code_cache)
 	engine->gs_way = gs_find_way();
 	engine->translator->cache = &engine->cache;
 	engine->translator->has_bmi2 = host_has_bmi2();
+	engine->translator->writes_gs = engine->gs_way != GS_ASKED;
 	engine_attach(engine);
 	ram->code_written = code_written;
 	ram->engine = engine;
@@ -100,7 +101,7 @@ static bool take_thread(struct engine *engine)
 	faults_signals(&faults);
 	pthread_sigmask(SIG_BLOCK, &all, NULL);
 	pthread_sigmask(SIG_UNBLOCK, &faults, NULL);
-	engine->gs = NULL;
+	engine->cpu->gs_context = NULL;
 	gs_thread();
 	engine->cpu->context_stale = true;
 	return faults_thread(engine) == 0;

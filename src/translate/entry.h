@@ -6,7 +6,7 @@
 #ifndef TRANSLATE_ENTRY_H
 #define TRANSLATE_ENTRY_H
 
-#define CPU_BASE 0x3600000 /* from struct cpu to where gs: points */
+#define CPU_BASE 0x3660000 /* from struct cpu to where gs: points */
 #define CPU_GPR (0 - CPU_BASE)
 #define CPU_SCRATCH (160 - CPU_BASE)
 #define CPU_AFLAGS (144 - CPU_BASE)

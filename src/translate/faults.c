@@ -87,9 +87,9 @@ static bool take(struct engine *engine, ucontext_t *context)
 
 static bool take_lost_gs(struct engine *engine, int number, const siginfo_t *info)
 {
-	if (number != SIGSEGV || !engine->gs || !gs_is_lost(info->si_addr))
+	if (number != SIGSEGV || !engine->cpu->gs_context || !gs_is_lost(info->si_addr))
 		return false;
-	set_gs(engine, engine->gs);
+	set_gs(engine, engine->cpu->gs_context);
 	return true;
 }
 

@@ -2,14 +2,16 @@
 /*
  * System instructions that kernels execute more often than all else that C would have to do, in line in 64-bit
  * code: CLI and STI, where they may touch IF itself, as CPL 0 always may (APM3 CLI, STI), and where no event
- * waits for IF; PUSHF; RDTSC and RDTSCP. In a guest cpu->guest_wants says whether they are C's after all.
+ * waits for IF; STAC and CLAC, where the other context is known; PUSHF; RDTSC and RDTSCP. In a guest cpu->guest_wants says whether they are C's after all.
  */
 #include "translate/translate.h"
 
 #define IF_BIT 9
 #define OF_BIT 11
+#define AC_BIT 18
 
-_Static_assert(RFLAGS_IF == BIT(IF_BIT) && RFLAGS_OF == BIT(OF_BIT), "BTS and shifts take numbers");
+_Static_assert(RFLAGS_IF == BIT(IF_BIT) && RFLAGS_OF == BIT(OF_BIT) &&
+	RFLAGS_AC == BIT(AC_BIT), "BTS and shifts take numbers");
 _Static_assert(CR4_TSD < 256 && (WANTS_TSC | WANTS_PUSHF) < 256, "one byte is looked at");
 /* What cpu_events_waiting() looks at is eight bytes, what cpu_shadow_begin() sets besides RIP is four. */
 _Static_assert(offsetof(struct cpu, pins) % 8 == 0 &&
@@ -26,6 +28,9 @@ bool is_inline(const struct translator *t, const struct insn *insn)
 	case OP_CLI:
 	case OP_STI:
 		return t->fixed && !(t->mode & MODE_CPL12);
+	case OP_STAC:
+	case OP_CLAC:
+		return t->fixed && t->writes_gs && !(t->mode & MODE_CPL12);
 	case OP_PUSHF:
 		return insn->opsize == 8;
 	case OP_RDTSC:
@@ -34,6 +39,20 @@ bool is_inline(const struct translator *t, const struct insn *insn)
 	default:
 		return false;
 	}
+}
+
+enum bit_operation { BTS = 5, BTR = 6 }; /* as ModRM.reg has them */
+
+/* On a dword at gs:[offset]; CF is what the bit was. */
+static void put_gs_bit(struct emitter *e, enum bit_operation operation, u32 offset, u8 bit)
+{
+	put8(e, 0x65);
+	put8(e, 0x0f);
+	put8(e, 0xba);
+	put8(e, 0x04 | operation << 3);
+	put8(e, 0x25);
+	put32(e, offset);
+	put8(e, bit);
 }
 
 static void emit_cli(struct translator *t)
@@ -52,13 +71,7 @@ static void emit_sti(struct translator *t, unsigned i)
 	put_gs(e, true, 0x83, 7, CPU_OFFSET(pins)); /* cmp qword */
 	put8(e, 0);
 	event = jcc_rel32(e, CC_NE);
-	put8(e, 0x65); /* bts dword gs:[], imm8 */
-	put8(e, 0x0f);
-	put8(e, 0xba);
-	put8(e, 0x2c);
-	put8(e, 0x25);
-	put32(e, CPU_OFFSET(rflags_system));
-	put8(e, IF_BIT);
+	put_gs_bit(e, BTS, CPU_OFFSET(rflags_system), IF_BIT);
 	/* it was set already: no shadow */
 	set = jcc_rel32(e, CC_B);
 	mov_gs_imm32(e, CPU_OFFSET(intr_shadow), 1);
@@ -129,6 +142,27 @@ static void emit_rdtsc(struct translator *t, unsigned i)
 		leave_to_c(t, i, wanted, forbidden);
 }
 
+/* gs: moves to the context of the other AC, if AC changes. */
+static void emit_ac(struct translator *t, unsigned i)
+{
+	struct emitter *e = &t->e;
+	bool set = t->insns[i].insn.op == OP_STAC;
+	u8 *unknown, *same;
+
+	load_gs(e, R11, CONTEXT_OFFSET(ac_block));
+	put_rr(e, true, 0x85, R11, R11);
+	unknown = jcc_rel32(e, CC_E);
+	put_gs_bit(e, set ? BTS : BTR, CPU_OFFSET(rflags_system), AC_BIT);
+	same = jcc_rel32(e, set ? CC_B : CC_AE);
+	load_gs(e, R10, CONTEXT_OFFSET(ac_context));
+	store_gs(e, R10, CPU_OFFSET(context));
+	store_gs(e, R10, CPU_OFFSET(gs_context)); /* first: where the kernel loses gs:, the handler looks here */
+	put_bytes(e, "\xf3\x49\x0f\xae\xdb", 5); /* wrgsbase r11 */
+	if (!e->overflow)
+		patch_rel32(same, e->at);
+	leave_to_c(t, i, unknown, NULL);
+}
+
 void emit_inline(struct translator *t, unsigned i)
 {
 	flags_save(t);
@@ -138,6 +172,10 @@ void emit_inline(struct translator *t, unsigned i)
 		break;
 	case OP_STI:
 		emit_sti(t, i);
+		break;
+	case OP_STAC:
+	case OP_CLAC:
+		emit_ac(t, i);
 		break;
 	case OP_PUSHF:
 		emit_pushf(t, i);

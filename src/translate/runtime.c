@@ -30,7 +30,7 @@ static void enter_context(struct cpu *cpu)
 {
 	if (cpu->context_stale)
 		tlb_select(cpu);
-	if (cpu->engine->gs != cpu->context)
+	if (cpu->gs_context != cpu->context)
 		set_gs(cpu->engine, cpu->context);
 	if (unlikely(cpu->fpu_parked))
 		cpu_unpark_fpu(cpu);

@@ -32,7 +32,6 @@ struct engine {
 	struct cpu *cpu;
 	struct code_cache cache;
 	struct translator *translator;
-	struct context *gs;     /* what gs: points at now */
 	struct access access;   /* the memory operand of a VARIANT_SLOW block */
 	u64 generation;         /* counts how often the cache was emptied */
 	u64 dropped;            /* counts pages whose code was dropped */
@@ -76,7 +75,7 @@ static inline void set_gs(struct engine *engine, struct context *context)
 {
 	u64 base = (u64)context->block;
 
-	engine->gs = context; /* first: where the kernel loses gs:, the handler looks here */
+	engine->cpu->gs_context = context; /* first: where the kernel loses gs:, the handler looks here */
 	if (likely(engine->gs_way != GS_ASKED))
 		gs_write(base);
 	else

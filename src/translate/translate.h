@@ -82,6 +82,7 @@ struct translator {
 	struct code_cache *cache;
 	struct cpu *cpu;
 	bool has_bmi2;   /* of the host */
+	bool writes_gs;  /* WRGSBASE may be used, gs.h */
 	struct block *block;
 	u32 mode;        /* MODE_* and VARIANT_* */
 	bool code64;

@@ -271,6 +271,67 @@ static void smap(void)
 	__asm__ volatile("clac" : : : "cc");
 }
 
+static unsigned flags_ac(void) { return read_rflags() >> 18 & 1; }
+
+/* STAC and CLAC again and again, with all that may happen to translations in between. */
+static void smap_often(void)
+{
+	u8 *pages = guest_pages(2);
+	u64 at = WINDOW + 0x44000, *entry = guest_pte(root, at, 1);
+
+	if (!cpu_has(7, 1, 20))
+		return;
+	pages[0] = 0;
+	pages[PAGE] = 1;
+	write_cr4(read_cr4() | CR4_SMAP);
+	for (unsigned round = 0; round < 200; round++) {
+		unsigned page = round / 6 & 1;
+
+		*entry = (u64)&pages[page * PAGE] | PTE_P | PTE_W | PTE_U;
+		flush_all();
+		__asm__ volatile("stac" : : : "memory", "cc");
+		check_equal(flags_ac(), 1, "STAC sets AC");
+		check_equal(*(volatile u8 *)at, page, "after STAC, round %u", round);
+		__asm__ volatile("stac" : : : "memory", "cc");
+		check_equal(*(volatile u8 *)at, page, "after another");
+		switch (round % 6) {
+		case 1:
+			write_cr3(read_cr3());
+			break;
+		case 2: /* what changes with AC set shows with AC clear, and the other way round */
+			*entry ^= (u64)&pages[0] ^ (u64)&pages[PAGE];
+			invlpg(at);
+			check_equal(*(volatile u8 *)at, !page, "another page");
+			break;
+		case 3:
+			write_cr4(read_cr4() & ~CR4_SMAP);
+			break;
+		}
+		__asm__ volatile("clac" : : : "memory", "cc");
+		check_equal(flags_ac(), 0, "CLAC clears AC");
+		if (round % 6 == 3) {
+			check_equal(read_trap(at), NO_TRAP, "CLAC without SMAP");
+			__asm__ volatile("stac" : : : "memory", "cc");
+			check_equal(read_trap(at), NO_TRAP, "STAC without SMAP");
+			__asm__ volatile("clac" : : : "memory", "cc");
+			check_equal(read_trap(at), NO_TRAP, "and CLAC again");
+			write_cr4(read_cr4() | CR4_SMAP);
+		}
+		check_equal(read_trap(at), VEC_PF, "after CLAC, round %u", round);
+		__asm__ volatile("clac" : : : "memory", "cc");
+		check_equal(read_trap(at), VEC_PF, "after another");
+		if (round % 6 == 4) {
+			*entry ^= (u64)&pages[0] ^ (u64)&pages[PAGE];
+			invlpg(at);
+		}
+		__asm__ volatile("stac" : : : "memory", "cc");
+		check_equal(*(volatile u8 *)at, round % 6 == 2 || round % 6 == 4 ? !page : page,
+			"in the end, round %u", round);
+		__asm__ volatile("clac" : : : "memory", "cc");
+	}
+	write_cr4(read_cr4() & ~CR4_SMAP);
+}
+
 static void user_pages_again(void)
 {
 	for (u64 linear = 0; linear < 64 << 20; linear += 2 << 20)
@@ -358,6 +419,7 @@ void guest_main(void)
 	rights();
 	smep();
 	smap();
+	smap_often();
 	user_pages_again();
 	check_equal(guest_user(user_stac, 0), VEC_UD, "STAC at CPL 3");
 	pcid();
