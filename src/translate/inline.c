@@ -2,7 +2,8 @@
 /*
  * System instructions that kernels execute more often than all else that C would have to do, in line in 64-bit
  * code: CLI and STI, where they may touch IF itself, as CPL 0 always may (APM3 CLI, STI), and where no event
- * waits for IF; STAC and CLAC, where the other context is known; PUSHF; RDTSC and RDTSCP. In a guest cpu->guest_wants says whether they are C's after all.
+ * waits for IF; STAC and CLAC, where the other context is known; PUSHF; RDTSC and RDTSCP. In a guest
+ * cpu->guest_wants says whether they are C's after all.
  */
 #include "translate/translate.h"
 
