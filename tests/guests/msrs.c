@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Model-specific registers: values kept, reserved bits, addresses, ones that do not exist. APM2
+ * Model-specific registers: values kept, reserved bits, addresses, ones that do not exist; RDTSC. APM2
  * appendix A, 7.7, 7.8; run as an AMD CPU.
  */
 #include "guest.h"
@@ -86,6 +86,65 @@ static u64 at_user(u64 msr)
 	return read_trap((u32)msr);
 }
 
+/* ---- what MSRs and CR4 do to RDTSC and RDTSCP ---- */
+
+#define MSR_TSC 0x10
+#define MSR_TSC_AUX 0xc0000103
+
+enum { USER_TSC, USER_RDTSC_TRAP, USER_RDTSCP_TRAP, USER_AUX };
+
+/* RCX, all of it, behind RDTSCP. */
+static u64 aux(void)
+{
+	u64 rcx = ~0ull;
+
+	__asm__ volatile("rdtscp" : "+c"(rcx) : : "rax", "rdx");
+	return rcx;
+}
+
+static u64 user_tsc(u64 what)
+{
+	switch (what) {
+	case USER_TSC:
+		return rdtsc();
+	case USER_AUX:
+		return aux();
+	case USER_RDTSC_TRAP:
+		return guest_try("rdtsc", : : : "rax", "rdx");
+	default:
+		return guest_try("rdtscp", : : : "rax", "rcx", "rdx");
+	}
+}
+
+static void time_stamps(void)
+{
+	u64 before, user, after, rax = ~0ull, rdx = ~0ull, flags;
+
+	wrmsr(MSR_TSC, 0x123400000000);
+	before = rdtsc();
+	user = guest_user(user_tsc, USER_TSC);
+	after = rdtsc();
+	check(before >= 0x123400000000 && before < user && user < after, "the TSC runs, at CPL 3 too");
+	__asm__ volatile("stc; rdtsc; pushfq; popq %2" : "+a"(rax), "+d"(rdx), "=r"(flags));
+	check(!(rax >> 32) && !(rdx >> 32), "RDTSC clears the upper halves");
+	check(flags & FLAG_CF, "RDTSC leaves the flags alone");
+	if (!cpu_has(0x80000001, 3, 27)) {
+		guest_skip("RDTSCP");
+		return;
+	}
+	wrmsr(MSR_TSC_AUX, 0x55667788);
+	check_equal(aux(), 0x55667788, "RDTSCP");
+	check_equal(guest_user(user_tsc, USER_AUX), 0x55667788, "RDTSCP at CPL 3");
+	write_cr4(read_cr4() | CR4_TSD);
+	check(rdtsc() > after, "CR4.TSD, CPL 0");
+	check_equal(aux(), 0x55667788, "RDTSCP, CR4.TSD, CPL 0");
+	check_equal(guest_user(user_tsc, USER_RDTSC_TRAP), VEC_GP, "RDTSC at CPL 3, CR4.TSD");
+	check_equal(guest_user(user_tsc, USER_RDTSCP_TRAP), VEC_GP, "RDTSCP at CPL 3, CR4.TSD");
+	write_cr4(read_cr4() & ~CR4_TSD);
+	check_equal(guest_user(user_tsc, USER_RDTSC_TRAP), NO_TRAP, "RDTSC at CPL 3 again");
+	wrmsr(MSR_TSC_AUX, 0);
+}
+
 void guest_main(void)
 {
 	if (guest_tcg_wrong("MSRs"))
@@ -93,5 +152,6 @@ void guest_main(void)
 	addresses();
 	memory_types();
 	others();
+	time_stamps();
 	check_equal(guest_user(at_user, MSR_STAR), VEC_GP, "RDMSR at CPL 3");
 }
