@@ -5,6 +5,14 @@
 
 #include "base/types.h"
 
+#define HUGE_PAGE (2 * MIB)
+
+/* The first multiple of HUGE_PAGE from there on. */
+static inline void *huge_page_from(void *at)
+{
+	return (void *)(((u64)at + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+}
+
 /*
  * A file of `size` zero bytes that exists as long as it is open or mapped; close-on-exec. Map it at a
  * multiple of 2 MiB and advise MADV_HUGEPAGE. name: a file name, seen in /proc/PID/maps. -errno.

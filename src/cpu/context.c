@@ -11,13 +11,13 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "base/huge_file.h"
 #include "cpu/context.h"
 #include "cpu/trail.h"
 
 _Static_assert(sizeof(struct context_block) % PAGE_SIZE == 0, "blocks lie side by side");
 
 #define CPU_SIZE ((sizeof(struct cpu) + PAGE_SIZE - 1) & PAGE_MASK)
-#define HUGE_PAGE (2 * MIB)
 #define AREA_SIZE (CPU_DISTANCE + CONTEXTS_SIZE + HUGE_PAGE) /* the last to align the blocks */
 #define TRAILS_SIZE (CONTEXTS * TRAIL_ENTRIES * sizeof(struct trail_entry))
 
@@ -52,8 +52,7 @@ static int map_contexts(struct context_pool *pool, int fd)
 	pool->trails = reserve(TRAILS_SIZE, PROT_READ | PROT_WRITE);
 	if (!pool->area || !pool->trails)
 		return -ENOMEM;
-	blocks = (struct context_block *)(((u64)pool->area + CPU_DISTANCE + HUGE_PAGE - 1) &
-		~(HUGE_PAGE - 1));
+	blocks = huge_page_from(pool->area + CPU_DISTANCE);
 	if (mprotect(blocks, CONTEXTS_SIZE, PROT_READ | PROT_WRITE) < 0)
 		return -errno;
 	madvise(blocks, CONTEXTS_SIZE, MADV_HUGEPAGE); /* without them it works too */

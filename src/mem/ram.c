@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "base/huge_file.h"
 #include "mem/dirty.h"
 
 /* The first number after `key` in a file of /proc or /sys; UINT64_MAX: there is none. */
@@ -57,8 +58,6 @@ static void *lazy_zeroes(u64 size)
 	return at == MAP_FAILED ? NULL : at;
 }
 
-#define HUGE_PAGE (2 * MIB)
-
 /*
  * At a multiple of 2 MiB, as the guest sees it too: only then can a large page of the host be one
  * of the second stage, which spares a nested guest 511 of 512 faults. NULL: errno.
@@ -71,7 +70,7 @@ static u8 *map_aligned(u64 size)
 
 	if (area == MAP_FAILED)
 		return NULL;
-	start = (u8 *)(((u64)area + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+	start = huge_page_from(area);
 	if (start > area)
 		munmap(area, start - area);
 	munmap(start + size, area + HUGE_PAGE - start);

@@ -25,7 +25,6 @@ static void *reserve(u64 size)
 	return at == MAP_FAILED ? NULL : at;
 }
 
-#define HUGE_PAGE (2 * MIB)
 
 /*
  * Maps the memory file at a multiple of 2 MiB and asks for huge pages: translated code is spread
@@ -39,7 +38,7 @@ static u8 *map_view(int fd, u64 size, int protection)
 
 	if (area == MAP_FAILED)
 		return NULL;
-	start = (u8 *)(((u64)area + HUGE_PAGE - 1) & ~(HUGE_PAGE - 1));
+	start = huge_page_from(area);
 	view = mmap(start, size, protection, MAP_SHARED | MAP_FIXED, fd, 0);
 	if (start > area)
 		munmap(area, start - area);

@@ -73,6 +73,17 @@ static inline void put_gs(struct emitter *e, bool wide, u8 opcode, unsigned reg,
 	put32(e, offset);
 }
 
+/* The same of a two-byte opcode, 0F op, on 32 bits. */
+static inline void put_gs_0f(struct emitter *e, u8 opcode, unsigned reg, u32 offset)
+{
+	put8(e, 0x65);
+	put8(e, 0x0f);
+	put8(e, opcode);
+	put8(e, 0x04 | (reg & 7) << 3);
+	put8(e, 0x25);
+	put32(e, offset);
+}
+
 static inline void load_gs(struct emitter *e, unsigned reg, u32 offset)
 {
 	put_gs(e, true, 0x8b, reg, offset);

@@ -93,12 +93,12 @@ void emit_branch(struct translator *t, u32 undo)
 
 	t->branch = t->code64;
 	t->branch_undo = undo;
-	if (t->fixed && !(t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP))) {
-		t->flags_in_host = false;
-		emit_branch_out(t, in_host ? RT_JUMP_FLAGS : RT_JUMP);
-	} else if (t->branch && t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) {
+	if (t->branch && t->mode & (VARIANT_ONE | VARIANT_SLOW | MODE_STEP)) {
 		flags_save(t);
 		emit_branch_out(t, RT_BRANCH);
+	} else if (t->fixed) {
+		t->flags_in_host = false;
+		emit_branch_out(t, in_host ? RT_JUMP_FLAGS : RT_JUMP);
 	} else {
 		emit_far(t);
 	}

@@ -47,12 +47,7 @@ enum bit_operation { BTS = 5, BTR = 6 }; /* as ModRM.reg has them */
 /* On a dword at gs:[offset]; CF is what the bit was. */
 static void put_gs_bit(struct emitter *e, enum bit_operation operation, u32 offset, u8 bit)
 {
-	put8(e, 0x65);
-	put8(e, 0x0f);
-	put8(e, 0xba);
-	put8(e, 0x04 | operation << 3);
-	put8(e, 0x25);
-	put32(e, offset);
+	put_gs_0f(e, 0xba, operation, offset);
 	put8(e, bit);
 }
 

@@ -270,14 +270,8 @@ static void emit_return_address(struct translator *t, i64 next, i32 disp, unsign
  */
 static void emit_prefetch(struct translator *t, u64 address)
 {
-	struct emitter *e = &t->e;
-
-	put8(e, 0x65); /* prefetcht0 gs:[disp32] */
-	put8(e, 0x0f);
-	put8(e, 0x18);
-	put8(e, 0x0c);
-	put8(e, 0x25);
-	put32(e, CONTEXT_OFFSET(jump) + jump_hash(address) * sizeof(struct jump_entry));
+	put_gs_0f(&t->e, 0x18, 1, /* prefetcht0 */
+		CONTEXT_OFFSET(jump) + jump_hash(address) * sizeof(struct jump_entry));
 }
 
 static void emit_call(struct translator *t, unsigned i)

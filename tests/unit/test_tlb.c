@@ -556,6 +556,49 @@ static void test_same_slot(void **state)
 	assert_int_equal(read_byte(rig, PAGE_X), 2);
 }
 
+static const struct context *enter_with_ac(struct rig *rig, const struct world *world, u64 ac)
+{
+	rig->cpu->rflags_system = (rig->cpu->rflags_system & ~RFLAGS_AC) | ac;
+	enter(rig, world);
+	return rig->cpu->context;
+}
+
+/* STAC and CLAC may go from one context to the other: both ways, until one is to be emptied, and under SMAP. */
+static void test_ac_links(void **state)
+{
+	struct rig *rig = *state;
+	struct cpu *cpu = rig->cpu;
+	const struct world world = { 1, 0, 0 }, other = { 2, 0, 0 };
+	const struct context *clear, *set;
+
+	cpu->cr4 |= CR4_SMAP;
+	for (unsigned i = 0; i < 3; i++) {
+		clear = enter_with_ac(rig, &world, 0);
+		set = enter_with_ac(rig, &world, RFLAGS_AC);
+		assert_ptr_not_equal(clear, set);
+		assert_ptr_equal(clear->block->ac_block, set->block);
+		assert_ptr_equal(clear->block->ac_context, set);
+		assert_ptr_equal(set->block->ac_block, clear->block);
+		assert_ptr_equal(set->block->ac_context, clear);
+		/* the one that is not the current is marked, the other emptied at once */
+		if (i == 0)
+			tlb_flush_all(cpu);
+		else if (i == 1)
+			tlb_flush_asid(cpu, 1);
+		else
+			enter(rig, &other);
+		if (i < 2) {
+			assert_null(set->block->ac_block);
+			assert_null(clear->block->ac_block);
+		}
+	}
+	assert_null(cpu->context->block->ac_block);
+	/* no SMAP: AC decides nothing, so nothing may lead by it */
+	cpu->cr4 &= ~CR4_SMAP;
+	enter(rig, &world);
+	assert_null(cpu->context->block->ac_block);
+}
+
 /* ---- the APIC-access page, SDM3 30.4 ---- */
 
 static void enter_with_apic(struct rig *rig, u64 eptp)
@@ -802,6 +845,7 @@ int main(void)
 		CASE(test_fault_drops),
 		CASE(test_many_worlds),
 		CASE(test_same_slot),
+		CASE(test_ac_links),
 		CASE(test_abandoned_world),
 		CASE(test_jump_ways),
 		CASE(test_apic_access),
