@@ -164,6 +164,60 @@ static void stack_store(void)
 	check_equal(call(code), 0xa1, "code written by PUSH");
 }
 
+/* XOR EAX, EAX; ADD or SUB EAX, [RBX]; RET, of an operand in two pages: an instruction met alone each time. */
+static void put_slow(u8 *at, bool subtract)
+{
+	static const u8 add[] = { 0x31, 0xc0, 0x03, 0x03, 0xc3 };
+
+	memcpy(at, add, sizeof(add));
+	if (subtract)
+		at[2] = 0x2b;
+}
+
+static u32 call_slow(void *at, const u8 *operand)
+{
+	u32 value;
+
+	__asm__ volatile("call *%1" : "=a"(value) : "r"(at), "b"(operand) : "memory", "cc");
+	return value;
+}
+
+static void slow_instruction(void)
+{
+	u8 *data = guest_pages(2), *other = guest_pages(1), *operand = data + PAGE - 2;
+
+	memcpy(operand, "\1\0\0\0", 4);
+	for (unsigned i = 0; i < 6; i++) {
+		put_slow(code, i & 1);
+		for (unsigned again = 0; again < 3; again++)
+			check_equal(call_slow(code, operand), i & 1 ? ~0u : 1, "operand in two pages, changed");
+	}
+	put_slow(code, false);
+	put_slow(other, true);
+	for (unsigned i = 0; i < 6; i++) {
+		guest_map(guest_pml4, ALIAS, (u64)(i & 1 ? other : code), PTE_P | PTE_W);
+		for (unsigned again = 0; again < 3; again++)
+			check_equal(call_slow((void *)ALIAS, operand), i & 1 ? ~0u : 1,
+				"operand in two pages, another page of code");
+	}
+}
+
+/* SIDT over the instruction behind it: MOV AL, 7; RET from what LIDT has loaded. */
+static void stored_by_c(void)
+{
+	static const u8 image[] = { 0x0f, 0x01, 0x0b, 0xb0, 0x01, 0xc3 }; /* SIDT [RBX]; MOV AL, 1; RET */
+	const struct table bytes = { .limit = 0x07b0, .base = 0xc3 };
+	u8 elsewhere[16], first, second;
+
+	memcpy(code, image, sizeof(image));
+	first = (u8)call_slow(code, elsewhere);
+	lidt(&bytes);
+	second = (u8)call_slow(code, code + 3);
+	lidt(&guest_idtr);
+	check_equal(first, 1, "SIDT to elsewhere");
+	check_equal(second, 7, "SIDT to the next instruction");
+}
+
 void guest_main(void)
 {
 	code = guest_pages(2);
@@ -175,4 +229,6 @@ void guest_main(void)
 	remapped();
 	strings();
 	stack_store();
+	slow_instruction();
+	stored_by_c();
 }
