@@ -369,7 +369,7 @@ void tlb_flush_every_ept(struct cpu *cpu)
 void tlb_drop_faulted(struct cpu *cpu, u64 linear)
 {
 	struct context_pool *pool = pool_of(cpu);
-	u64 mask = ~KEY_PRIVILEGE, key = cpu->context->key & mask;
+	u64 mask = ~(KEY_PRIVILEGE | KEY_MODE), key = cpu->context->key & mask;
 
 	FOR_CONTEXTS(pool, i, mask, key)
 		if (pool->tags[i].tag == cpu->context->tag)

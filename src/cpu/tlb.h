@@ -72,6 +72,7 @@ enum privilege { PRIV_USER, PRIV_SUPERVISOR, PRIV_SUPERVISOR_AC, PRIV_COUNT };
 #define KEY_PCID 0xfffull
 #define KEY_PRIVILEGE MASK(15, 14)
 #define KEY_PAGING BIT(24)
+#define KEY_MODE (BIT(13) | MASK(30, 25))
 #define KEY_VALID BIT(31)
 #define KEY_ASID MASK(63, 32)
 
@@ -175,9 +176,27 @@ static inline enum privilege key_privilege(u64 key)
 	return (key & KEY_PRIVILEGE) >> 14;
 }
 
+/*
+ * Supervisor code in 64-bit mode, as kernels run all the time, has a context of its own for each set of the
+ * mode bits that blocks are keyed by. What its jump cache names needs no check of the mode then.
+ */
+static inline bool mode_in_key(u32 mode)
+{
+	return (mode & (MODE_CODE64 | MODE_USER | MODE_STEP | MODE_CPL12)) == MODE_CODE64;
+}
+
+static inline u64 key_of_mode(u32 mode)
+{
+	if (!mode_in_key(mode))
+		return 0;
+	return BIT(13) | (u64)(mode & (MODE_FPU | MODE_SSE | MODE_AVX | MODE_AVX512)) << 21 |
+	       (u64)(mode & MODE_GUEST) << 19 | (u64)(mode & MODE_FWAIT_NM) << 18;
+}
+
 static inline u64 tlb_key(const struct cpu *cpu, enum privilege privilege)
 {
-	u64 key = KEY_VALID | key_asid(cpu->nested_asid) | key_of_privilege(privilege);
+	u64 key = KEY_VALID | key_asid(cpu->nested_asid) | key_of_privilege(privilege) |
+		key_of_mode(cpu->mode);
 
 	if (!(cpu->cr0 & CR0_PG))
 		return key;

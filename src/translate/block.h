@@ -5,9 +5,9 @@
  * A block is keyed by where its code lies in RAM and by the mode bits, never by nesting level;
  * user code not by linear address either: processes that share a page share its translations, and
  * what depends on RIP is computed from cpu->vpage. A block has three entries:
- *   far    from another page, an indirect jump or C, with the arithmetic flags in cpu->aflags.
- *          Checks cpu->mode. Where the block is not fixed R11 holds the linear target and
- *          cpu->vpage is set from it.
+ *   far    from an indirect jump, C or, where the block is not fixed, another page, with the arithmetic
+ *          flags in cpu->aflags. Not fixed: cpu->mode is checked, R11 holds the linear target and cpu->vpage
+ *          is set from it. Fixed: the same as the next, the context is of its mode.
  *   flags  from within the page, arithmetic flags in cpu->aflags.
  *   near   from within the page, arithmetic flags in the host's.
  *
@@ -19,7 +19,7 @@
 #ifndef TRANSLATE_BLOCK_H
 #define TRANSLATE_BLOCK_H
 
-#include "cpu/cpu.h"
+#include "cpu/tlb.h"
 
 #define NO_PAGE 0xffffffffu
 
@@ -34,11 +34,12 @@
  */
 static inline bool mode_is_fixed(u32 mode)
 {
-	return (mode & (MODE_CODE64 | MODE_USER)) == MODE_CODE64;
+	return mode_in_key(mode);
 }
 
 struct block {
 	u32 far_entry, flags_entry, near_entry; /* offsets in the cache */
+	u32 far_out;     /* mode_is_fixed(): the way to engine_far(), for when the block is no more */
 	u32 code_end;    /* of what is not aside */
 	u32 page;        /* number of the RAM page its first byte lies in */
 	u32 page2;       /* the second one of an instruction that crosses; NO_PAGE */
@@ -131,5 +132,8 @@ u32 cache_code_id(struct code_cache *cache, u32 page, u64 linear);
 struct block *cache_find_pc(const struct code_cache *cache, u64 pc);
 /* Forgets every block of a page; their far entries lead to `miss` from then on. */
 void cache_drop_page(struct code_cache *cache, u32 page, u32 miss_slot);
+#define KILLED_ENTRY 6 /* bytes that are overwritten then */
+/* Whether that has happened to a fixed block's far entry. */
+bool cache_entry_is_killed(const u8 *entry);
 
 #endif

@@ -207,21 +207,27 @@ static void unhash(struct code_cache *cache, struct block *block)
 		*link = block->hash_next;
 }
 
-/*
- * Jump caches may still name the far entry: it becomes the way to engine_far(), R11 the target.
- * The CMP and Jcc that stood there are as long as MOV R11, imm64 and JMP gs:[miss_slot].
- */
+/* JMP rel32 behind a prefix that no live entry begins with, since jumps are never copied. */
+static const u8 killed[] = { 0x3e, 0xe9 };
+
+bool cache_entry_is_killed(const u8 *entry)
+{
+	return entry[0] == killed[0] && entry[1] == killed[1];
+}
+
+/* Jump caches may still name the far entry: it becomes the way to engine_far(), R11 the target. */
 static void kill_entry(struct code_cache *cache, const struct block *block, u32 miss_slot)
 {
 	u8 *entry = cache->rw + block->far_entry;
-	u64 target = block->vpage + block->offset;
 
 	if (mode_is_fixed(block->mode)) {
-		*entry++ = 0x49;
-		*entry++ = 0xbb;
-		copy_bytes(entry, &target, 8);
-		entry += 8;
+		i32 distance = (i32)(block->far_out - (block->far_entry + KILLED_ENTRY));
+
+		copy_bytes(entry, killed, sizeof(killed));
+		copy_bytes(entry + sizeof(killed), &distance, 4);
+		return;
 	}
+	/* the CMP that stood there is longer than JMP gs:[miss_slot] */
 	*entry++ = 0x65;
 	*entry++ = 0xff;
 	*entry++ = 0x24;

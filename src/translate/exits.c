@@ -17,7 +17,7 @@ void emit_page_address(struct translator *t, unsigned reg, i64 offset)
 	struct emitter *e = &t->e;
 
 	if (reg == R11)
-		t->r11_group = NO_GROUP;
+		release_r11(t);
 	if (t->fixed) {
 		mov_imm64(e, reg, t->vpage + offset);
 		return;
@@ -369,6 +369,12 @@ static void emit_misses(struct translator *t)
 			patch_rel32(t->wrong_mode, e->at);
 		jmp_gs(e, RUNTIME(RT_FAR));
 	}
+	if (t->fixed) {
+		/* of which nobody has put the target into R11 */
+		t->block->far_out = cache_offset(t, e->at);
+		emit_page_address(t, R11, t->block->offset);
+		jmp_gs(e, RUNTIME(RT_FAR));
+	}
 }
 
 /* From number `first` on. */
@@ -409,6 +415,8 @@ void emit_pending(struct translator *t)
 			place_exit(t, t->exits[i]);
 		}
 	}
+	while (cache_offset(t, t->e.at) - t->block->far_entry < KILLED_ENTRY && !t->e.overflow)
+		put8(&t->e, 0xcc);
 	t->block->code_end = cache_offset(t, t->e.at);
 	overflow = t->e.overflow;
 	t->e = t->aside;

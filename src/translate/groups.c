@@ -216,6 +216,7 @@ void plan_groups(struct translator *t)
 	t->group_count = 0;
 	t->slots_used = 0;
 	t->r11_group = NO_GROUP;
+	t->rsp_owed = 0;
 	for (unsigned i = 0; i < t->count; i++)
 		t->plans[i][0].group = t->plans[i][1].group = NO_GROUP;
 	if (!t->code64 || t->count < 2 ||

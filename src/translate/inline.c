@@ -28,10 +28,10 @@ bool is_inline(const struct translator *t, const struct insn *insn)
 	switch (insn->op) {
 	case OP_CLI:
 	case OP_STI:
-		return t->fixed && !(t->mode & MODE_CPL12);
+		return t->fixed;
 	case OP_STAC:
 	case OP_CLAC:
-		return t->fixed && t->writes_gs && !(t->mode & MODE_CPL12);
+		return t->fixed && t->writes_gs;
 	case OP_PUSHF:
 		return insn->opsize == 8;
 	case OP_RDTSC:
@@ -161,6 +161,7 @@ static void emit_ac(struct translator *t, unsigned i)
 
 void emit_inline(struct translator *t, unsigned i)
 {
+	release_r11(t);
 	flags_save(t);
 	switch (t->insns[i].insn.op) {
 	case OP_CLI:

@@ -28,11 +28,11 @@ static void emit_registers(struct translator *t, unsigned i)
 {
 	const struct guest_insn *g = &t->insns[i];
 
+	if (g->gpr_used & 1u << R11)
+		release_r11(t);
 	for (unsigned reg = R10; reg <= R11; reg++)
 		if (g->gpr_used & 1u << reg)
 			load_gs(&t->e, reg, GPR(reg));
-	if (g->gpr_used & 1u << R11)
-		t->r11_group = NO_GROUP;
 	flags_before(t, i);
 	reencode(t, g, &as_it_was);
 	flags_after(t, i);
@@ -92,7 +92,7 @@ static void emit_exec(struct translator *t, unsigned i)
 {
 	struct site *site;
 
-	t->r11_group = NO_GROUP;
+	release_r11(t);
 	flags_save(t);
 	site = emit_site(t, i, &t->insns[i].insn);
 	jmp_gs(&t->e, RUNTIME(RT_EXEC));
@@ -103,7 +103,7 @@ static void emit_exec(struct translator *t, unsigned i)
 static void mov_memory(struct translator *t, bool load, unsigned reg, i32 disp, unsigned size)
 {
 	if (load && reg == R11)
-		t->r11_group = NO_GROUP;
+		release_r11(t);
 	if (size == 2)
 		put8(&t->e, 0x66);
 	put_mem(&t->e, size == 8, load ? 0x8b : 0x89, reg, R11, NO_INDEX, 0, disp);
@@ -181,7 +181,7 @@ static void emit_push(struct translator *t, unsigned i)
 			put32(e, g->insn.imm);
 	}
 	emit_access_done(t, i, true);
-	emit_stack_adjust(t, -(i32)size);
+	emit_stack_owe(t, -(i32)size);
 }
 
 static void emit_pop(struct translator *t, unsigned i)
@@ -206,7 +206,7 @@ static void emit_pop(struct translator *t, unsigned i)
 		} else {
 			mov_memory(t, true, reg, disp, size);
 		}
-		emit_stack_adjust(t, size);
+		emit_stack_owe(t, size);
 		return;
 	}
 	mov_memory(t, true, R11, disp, size);
@@ -221,6 +221,7 @@ static void emit_pop(struct translator *t, unsigned i)
 
 static void emit_leave(struct translator *t, unsigned i)
 {
+	release_r11(t);
 	mov_rr(&t->e, R11, RBP);
 	emit_access(t, i, SS, 8, true, false);
 	mov_memory(t, true, R11, 0, 8);
@@ -239,12 +240,13 @@ static void emit_indirect_target(struct translator *t, unsigned i)
 		i32 disp = emit_operand(t, i, size, true, false, 0);
 
 		mov_memory(t, true, R11, disp, size);
-	} else if (is_stolen(g->slot[SLOT_RM])) {
-		load_gs(e, R11, GPR(g->slot[SLOT_RM]));
 	} else {
-		mov_rr(e, R11, g->slot[SLOT_RM]);
+		release_r11(t);
+		if (is_stolen(g->slot[SLOT_RM]))
+			load_gs(e, R11, GPR(g->slot[SLOT_RM]));
+		else
+			mov_rr(e, R11, g->slot[SLOT_RM]);
 	}
-	t->r11_group = NO_GROUP;
 	if (size == 4)
 		mov_rr32(e, R11, R11);
 }

@@ -74,7 +74,7 @@ void emit_operand_address(struct translator *t, unsigned i, i64 extra)
 	i64 disp = insn->disp + extra;
 	unsigned base = insn->base, index = insn->index;
 
-	t->r11_group = NO_GROUP;
+	release_r11(t);
 	if (insn->rip_relative) {
 		emit_page_address(t, R11, (i64)g->offset + insn->len + disp);
 		if (!wide)
@@ -178,7 +178,7 @@ void emit_access(struct translator *t, unsigned i, unsigned seg, unsigned size, 
 	bool checked = !t->code64 && !flat;
 	struct pending_access *by_segment = NULL, *by_tag;
 
-	t->r11_group = NO_GROUP;
+	release_r11(t);
 	flags_guard(t, i);
 	if (!size)
 		size = 1;
@@ -237,7 +237,7 @@ static i32 emit_constant(struct translator *t, unsigned i, u64 address, unsigned
 	u32 slot = tlb_hash(address) * sizeof(struct tlb_entry);
 	struct pending_access *access;
 
-	t->r11_group = NO_GROUP;
+	release_r11(t);
 	flags_guard(t, i);
 	/* cmp qword gs:[slot's tag], page */
 	put_gs(e, true, 0x81, 7, tag_offset(write) + slot);
@@ -271,7 +271,17 @@ static void emit_group_check(struct translator *t, unsigned i, struct group *gro
 	access->site.resume = cache_offset(t, e->at);
 	group->slot = __builtin_ctz(~t->slots_used);
 	t->slots_used |= 1u << group->slot;
-	store_gs(e, R11, CPU_OFFSET(group_host) + 8 * group->slot);
+}
+
+void release_r11(struct translator *t)
+{
+	struct group *group = &t->groups[t->r11_group % MAX_GROUPS];
+
+	if (t->r11_group != NO_GROUP && group->done < group->count && !group->stored) {
+		store_gs(&t->e, R11, CPU_OFFSET(group_host) + 8 * group->slot);
+		group->stored = true;
+	}
+	t->r11_group = NO_GROUP;
 }
 
 static bool group_can_start(const struct translator *t, const struct group *group)
@@ -283,8 +293,10 @@ static bool group_can_start(const struct translator *t, const struct group *grou
 /* A member of a group that was checked: R11 and what is returned name it. */
 static i32 emit_member(struct translator *t, struct group *group, const struct access_plan *plan)
 {
-	if (t->r11_group != plan->group)
+	if (t->r11_group != plan->group) {
+		release_r11(t);
 		load_gs(&t->e, R11, CPU_OFFSET(group_host) + 8 * group->slot);
+	}
 	t->r11_group = plan->group;
 	if (++group->done == group->count)
 		t->slots_used &= ~(1u << group->slot);
@@ -344,7 +356,7 @@ void emit_access_done(struct translator *t, unsigned i, bool write)
 
 	if (!write || !(t->mode & VARIANT_SLOW))
 		return;
-	t->r11_group = NO_GROUP;
+	release_r11(t);
 	flags_save(t);
 	site = emit_site(t, i, NULL);
 	jmp_gs(&t->e, RUNTIME(RT_COMMIT));
@@ -353,7 +365,7 @@ void emit_access_done(struct translator *t, unsigned i, bool write)
 
 void emit_stack_address(struct translator *t, i32 delta)
 {
-	t->r11_group = NO_GROUP;
+	release_r11(t);
 	lea(&t->e, t->code64, R11, RSP, delta);
 	if (!t->code64 && !(t->mode & MODE_STACK32)) {
 		put8(&t->e, 0x45); /* movzx r11d, r11w */
@@ -367,6 +379,8 @@ void emit_stack_adjust(struct translator *t, i32 delta)
 {
 	struct emitter *e = &t->e;
 
+	delta += t->rsp_owed;
+	t->rsp_owed = 0;
 	if (t->code64 || t->mode & MODE_STACK32) {
 		lea(e, t->code64, RSP, RSP, delta);
 	} else {
@@ -374,4 +388,32 @@ void emit_stack_adjust(struct translator *t, i32 delta)
 		put8(e, 0x66); /* mov sp, r10w */
 		put_rr(e, false, 0x89, RSP, R10);
 	}
+}
+
+void emit_stack_owe(struct translator *t, i32 delta)
+{
+	if (t->code64)
+		t->rsp_owed += delta;
+	else
+		emit_stack_adjust(t, delta);
+}
+
+/* A push, pop, call or return whose stack access is of a group that was checked cannot fault, and finds its
+ * place without RSP. */
+static bool goes_without_rsp(const struct translator *t, unsigned i)
+{
+	const struct guest_insn *g = &t->insns[i];
+	u8 group = t->plans[i][1].group;
+
+	if (group == NO_GROUP || t->groups[group].slot == NO_GROUP || g->insn.is_mem ||
+		g->slot[SLOT_OPCODE] == RSP || g->slot[SLOT_RM] == RSP)
+		return false;
+	return g->kind == KIND_PUSH || g->kind == KIND_POP || g->kind == KIND_RET ||
+	       (g->kind == KIND_CALL && g->relative);
+}
+
+void emit_stack_settle(struct translator *t, unsigned i)
+{
+	if (t->rsp_owed && (i == t->count || !goes_without_rsp(t, i)))
+		emit_stack_adjust(t, 0);
 }

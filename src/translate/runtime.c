@@ -215,12 +215,15 @@ static void note_recent(struct cpu *cpu, u64 linear, u32 mode, u64 code)
 		.generation = cpu->engine->generation, .dropped = cpu->engine->dropped };
 }
 
-/* Whether a block's far entry is alive and of this mode: it begins with CMP gs:[mode], imm32. */
+/* Whether a block's far entry is alive and of this mode. It begins with CMP gs:[mode], imm32, or what is in the
+ * context's jump cache is of that mode anyway. */
 static bool entry_is_for(u64 code, u32 mode)
 {
 	const u8 *entry = (const u8 *)code;
 	u32 its_mode;
 
+	if (mode_is_fixed(mode))
+		return !cache_entry_is_killed(entry);
 	copy_bytes(&its_mode, entry + 8, sizeof(its_mode));
 	return entry[1] == 0x81 && its_mode == mode;
 }

@@ -84,15 +84,12 @@ static void emit_entry(struct translator *t)
 		block->near_entry = cache_offset(t, e->at);
 		t->flags_in_host = true;
 		flags_save(t);
-		to_flags_entry = jmp_rel8(e);
+		if (!t->fixed)
+			to_flags_entry = jmp_rel8(e);
 	}
 	block->far_entry = cache_offset(t, e->at);
-	cmp_gs_imm32(e, CPU_OFFSET(mode), t->mode & 0xffff);
-	if (t->fixed) {
-		/* nobody has put the target into R11 */
-		t->exits[t->exit_count++] = (struct pending_exit){
-			.jump = jcc_rel32(e, CC_NE), .target = block->offset, .leave = true };
-	} else {
+	if (!t->fixed) {
+		cmp_gs_imm32(e, CPU_OFFSET(mode), t->mode & 0xffff);
 		t->wrong_mode = jcc_rel32(e, CC_NE);
 		if (block->offset)
 			lea(e, true, R11, R11, -(i32)block->offset);
@@ -101,7 +98,8 @@ static void emit_entry(struct translator *t)
 	block->flags_entry = cache_offset(t, e->at);
 	t->flags_in_host = false;
 	if (stay_in_memory) {
-		patch_rel8(e, to_flags_entry);
+		if (to_flags_entry)
+			patch_rel8(e, to_flags_entry);
 		return;
 	}
 	if (t->live_in[0])
@@ -118,10 +116,12 @@ static void emit_block(struct translator *t)
 	for (unsigned i = 0; i < t->count; i++) {
 		u32 at = cache_offset(t, e->at) - t->block->far_entry;
 
+		emit_stack_settle(t, i);
 		emit_insn(t, i);
 		t->places[i] = (struct place){ .host = at, .offset = t->insns[i].offset,
 			.flags_in_host = t->flags_in_host };
 	}
+	emit_stack_settle(t, t->count);
 	if (falls_through(&t->insns[t->count - 1]))
 		emit_exit(t, next_offset(t));
 	emit_pending(t);

@@ -49,6 +49,7 @@ struct group {
 	u8 count;
 	u8 done;         /* emission: how many of them are behind us */
 	u8 slot;         /* of cpu->group_host, NO_GROUP: not checked yet */
+	bool stored;     /* the host address is there, and not in R11 alone */
 };
 
 /* Where an access of an instruction belongs: [0] its operand, [1] its stack access. */
@@ -119,6 +120,7 @@ struct translator {
 	struct access_plan plans[MAX_INSNS][2];
 	u8 slots_used;   /* mask of group_host[] */
 	u8 r11_group;    /* the group whose host address R11 holds; NO_GROUP */
+	i32 rsp_owed;    /* what pushes and pops of a group have not yet added to RSP */
 };
 
 /* Displacements from gs: of what is in struct cpu and in a context. */
@@ -165,7 +167,13 @@ i32 emit_operand(struct translator *t, unsigned i, unsigned size, bool read, boo
 i32 emit_stack(struct translator *t, unsigned i, i32 delta, unsigned size, bool read, bool write);
 void emit_access_done(struct translator *t, unsigned i, bool write);
 void emit_stack_address(struct translator *t, i32 delta);
+/* RSP += delta and all that is owed; or, of a push or pop, later: by the next of these, or before instruction i
+ * where that needs RSP or may leave the block. */
 void emit_stack_adjust(struct translator *t, i32 delta);
+void emit_stack_owe(struct translator *t, i32 delta);
+void emit_stack_settle(struct translator *t, unsigned i);
+/* R11 is about to be overwritten: the group that lies in it and has members to come is stored. */
+void release_r11(struct translator *t);
 /* LEA R10, site; the caller emits the jump and sets site->resume. */
 struct site *emit_site(struct translator *t, unsigned i, const struct insn *insn);
 

@@ -74,7 +74,7 @@ void emit_vmcs(struct translator *t, unsigned i)
 	bool read = insn->op == OP_VMREAD;
 	u8 *beyond, *none;
 
-	t->r11_group = NO_GROUP;
+	release_r11(t);
 	flags_save(t);
 	mov_rr(e, R11, value_of(t, insn->reg, R11));
 	cmp_imm32(e, R11, ENCODINGS);
