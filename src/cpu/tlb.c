@@ -10,16 +10,11 @@
 _Static_assert(sizeof(struct tlb_entry) == 32 && sizeof(struct jump_entry) == 16,
 	"the translator shifts by these sizes");
 
-/* A page that hashes to neither the slot nor its partner: no address of either can match it. */
+/* A page that has the slot neither by tlb_hash() nor by tlb_second(): no address that is looked for here can
+ * match it. */
 static u64 no_page(unsigned slot)
 {
 	return (u64)(slot ^ 16) << PAGE_SHIFT;
-}
-
-/* Where a slot's page goes that gives way to another, and comes back from. */
-static unsigned partner(unsigned slot)
-{
-	return slot ^ TLB_ENTRIES / 2;
 }
 
 static void clear_tlb_slot(struct context *context, unsigned slot)
@@ -261,8 +256,8 @@ void context_drop_piece(struct context *context, u64 page)
 	context->drops++;
 	if (context->block->tlb[slot].read_tag == page)
 		clear_tlb_slot(context, slot);
-	else if (context->block->tlb[partner(slot)].read_tag == page)
-		clear_tlb_slot(context, partner(slot));
+	else if (context->block->tlb[tlb_second(page)].read_tag == page)
+		clear_tlb_slot(context, tlb_second(page));
 	if (exec->linear == page)
 		exec->linear = ~0ull;
 	context->block->code_ids[code_id_slot(page)] = 0;
@@ -382,21 +377,27 @@ static void put_tlb(struct context *context, unsigned slot, struct tlb_entry ent
 	context->block->tlb[slot] = entry;
 }
 
-/* What is in the slot gives way: to its partner, unless that has a page of its own. */
+/* What is in its first slot gives way: to its second, unless that has a page that is in its own first. */
 static void make_way(struct context *context, unsigned slot)
 {
 	const struct tlb_entry *tlb = context->block->tlb;
-	unsigned other = partner(slot);
+	u64 page = tlb[slot].read_tag;
+	unsigned other = tlb_second(page);
 
-	if (!tlb_slot_empty(context, slot) && tlb_hash(tlb[slot].read_tag) == slot &&
-		(tlb_slot_empty(context, other) || tlb_hash(tlb[other].read_tag) != other))
-		put_tlb(context, other, tlb[slot]);
+	if (!tlb_slot_empty(context, slot) && tlb_hash(page) == slot &&
+		(tlb_slot_empty(context, other) || tlb_hash(tlb[other].read_tag) != other)) {
+		struct tlb_entry moved = tlb[slot];
+
+		if (moved.write_tag != page)
+			moved.write_tag = no_page(other);
+		put_tlb(context, other, moved);
+	}
 }
 
-/* The page is in the partner of its slot: they change places, if it may be accessed so; else it goes. */
+/* The page is in its second slot: it comes back to the first, if it may be accessed so; else it goes. */
 static bool take_back(struct context *context, unsigned slot, u64 page, unsigned access)
 {
-	unsigned other = partner(slot);
+	unsigned other = tlb_second(page);
 	struct tlb_entry found = context->block->tlb[other];
 
 	if (found.read_tag != page)
@@ -404,6 +405,8 @@ static bool take_back(struct context *context, unsigned slot, u64 page, unsigned
 	clear_tlb_slot(context, other);
 	if ((access & ACCESS_WRITE) && found.write_tag != page)
 		return false;
+	if (found.write_tag != page)
+		found.write_tag = no_page(slot);
 	make_way(context, slot);
 	put_tlb(context, slot, found);
 	return true;

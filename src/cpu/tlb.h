@@ -29,8 +29,8 @@
 /*
  * A linear page that may be accessed without further checks. A tag is the page's address; an
  * invalid one names a page of another slot, so that no address whatever can match it.
- * Translated code looks into the slot that tlb_hash() names. What another page drove out of there may wait in
- * the slot's partner, where tlb_fill() finds it.
+ * Translated code looks into the slot that tlb_hash() names. What another page drove out of there may be in that
+ * of tlb_second(), where entry.S and tlb_fill() find it.
  */
 struct tlb_entry {
 	u64 read_tag;

@@ -3,13 +3,20 @@
 #ifndef CPU_TLB_INLINE_H
 #define CPU_TLB_INLINE_H
 
-/*
- * Kernels place things at multiples of 2 MiB and use them together (an image and its per-CPU
- * copies), so the bits above take part.
- */
+/* The slot of a page: what translated code computes at every check, so two instructions must do. */
 static inline u32 tlb_hash(u64 linear)
 {
-	return ((linear >> PAGE_SHIFT) ^ (linear >> (PAGE_SHIFT + 9))) & (TLB_ENTRIES - 1);
+	return (linear >> PAGE_SHIFT) & (TLB_ENTRIES - 1);
+}
+
+/*
+ * Where it may be instead, having given way to another there. Programs go through arrays that lie a multiple of
+ * 32 MiB apart, so that they meet in every slot: the bits above take part here.
+ */
+static inline u32 tlb_second(u64 linear)
+{
+	return ((linear >> PAGE_SHIFT) ^ (linear >> (PAGE_SHIFT + TLB_BITS)) ^ TLB_ENTRIES / 2) &
+	       (TLB_ENTRIES - 1);
 }
 
 static inline u32 code_id_slot(u64 linear)

@@ -63,6 +63,9 @@ struct place {
 /* What a call from translated code to C is about; it lies aside. Where C is to execute an instruction its
  * struct insn comes behind. */
 struct site {
+	i32 way;         /* from the site to where to go on */
+	u16 last;        /* access by the TLB: offset in the page that it may begin at */
+	u8 tag;          /* and where in struct tlb_entry the tag that counts is */
 	u32 resume;      /* cache offset to go on at */
 	u32 block;       /* cache offset of the block */
 	u32 patch;       /* chain, link: cache offset of the rel32 to patch; branch: added to RSP */

@@ -188,12 +188,12 @@ static inline void shift_imm(struct emitter *e, bool wide, unsigned ext, unsigne
 	put8(e, count);
 }
 
-/* BMI2's rotate right: the flags stay */
-static inline void rorx(struct emitter *e, unsigned to, unsigned from, u8 count)
+/* BMI2's rotate right of 32 bits: the flags stay */
+static inline void rorx32(struct emitter *e, unsigned to, unsigned from, u8 count)
 {
 	put8(e, 0xc4);
 	put8(e, 0x43 | (to & 8 ? 0 : 0x80) | (from & 8 ? 0 : 0x20));
-	put8(e, 0xfb);
+	put8(e, 0x7b);
 	put8(e, 0xf0);
 	put8(e, 0xc0 | (to & 7) << 3 | (from & 7));
 	put8(e, count);

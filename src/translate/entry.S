@@ -136,6 +136,43 @@ engine_chain:
 	call rt_chain
 	jmp resume
 
+	/*
+	 * R11 is not in the slot of tlb_hash(): if it is in that of tlb_second(), on with the host address. One in
+	 * sixteen goes to C nevertheless, which lets the page have its first slot again.
+	 */
+	.globl engine_second
+engine_second:
+	addb $16, %gs:CPU_SCRATCH+40
+	jc engine_access
+	movq %rax, %gs:CPU_SCRATCH
+	movq %rcx, %gs:CPU_SCRATCH+8
+	movq %r11, %rax
+	movq %r11, %rcx
+	shrq $12, %rax
+	shrq $12 + CONTEXT_TLB_BITS, %rcx
+	xorl %ecx, %eax
+	xorl $1 << (CONTEXT_TLB_BITS - 1), %eax
+	andl $(1 << CONTEXT_TLB_BITS) - 1, %eax
+	shll $ENTRY_SIZE_LOG, %eax
+	movzbl SITE_TAG(%r10), %ecx
+	movq %gs:(%rax,%rcx), %rcx
+	negq %rcx
+	addq %r11, %rcx
+	/* from the page's start */
+	testq $-4096, %rcx
+	jnz 1f
+	cmpw SITE_LAST(%r10), %cx
+	ja 1f
+	movq %rcx, %r11
+	addq %gs:ENTRY_HOST(%rax), %r11
+	movslq SITE_WAY(%r10), %rcx
+	addq %rcx, %r10
+	movq %gs:CPU_SCRATCH+8, %rcx
+	movq %gs:CPU_SCRATCH, %rax
+	jmpq *%r10
+1:
+	movq %gs:CPU_SCRATCH+8, %rcx
+	movq %gs:CPU_SCRATCH, %rax
 	.globl engine_access
 engine_access:
 	SAVE_GUEST

@@ -18,6 +18,13 @@
 #define CONTEXT_JUMP 0x40000       /* the jump cache */
 #define CONTEXT_JUMP_MASK 0x3ffc0  /* of what CRC32 gives: the offset of a target's first way */
 
+#define CONTEXT_TLB_BITS 13
+#define ENTRY_SIZE_LOG 5           /* struct tlb_entry */
+#define ENTRY_HOST 16
+#define SITE_WAY 0                 /* struct site */
+#define SITE_LAST 4
+#define SITE_TAG 6
+
 #ifndef __ASSEMBLER__
 #include "cpu/cpu.h"
 
@@ -32,6 +39,7 @@ void engine_far(void);    /* R11: linear target */
 void engine_miss(void);   /* R11: linear target that is not in the jump cache's first way */
 void engine_chain(void);  /* R10: site */
 void engine_access(void); /* R10: site, R11: linear address or offset */
+void engine_second(void); /* the same, a linear address that is not in its first slot of the TLB */
 void engine_exec(void);   /* R10: site */
 void engine_commit(void); /* R10: site */
 void engine_link(void);   /* R10: site */
@@ -45,7 +53,7 @@ void engine_native_fault(void); /* from the signal handler: registers already sa
 void engine_retry(void);
 void engine_retry_jump(void); /* its second instruction */
 
-enum { RT_FAR, RT_CHAIN, RT_ACCESS, RT_EXEC, RT_COMMIT, RT_LINK, RT_BRANCH, RT_MISS,
+enum { RT_FAR, RT_CHAIN, RT_ACCESS, RT_SECOND, RT_EXEC, RT_COMMIT, RT_LINK, RT_BRANCH, RT_MISS,
 	RT_BRANCH_MISS, RT_JUMP, RT_JUMP_FLAGS };
 
 struct site;

@@ -324,7 +324,7 @@ static void place_access(struct translator *t, struct pending_access *access)
 		mov_imm64(e, R11, access->constant);
 	site = emit_site(t, 0, NULL);
 	*site = access->site;
-	jmp_gs(e, RUNTIME(RT_ACCESS));
+	jmp_gs(e, RUNTIME(access->has_tag || access->has_constant ? RT_SECOND : RT_ACCESS));
 }
 
 void leave_to_c(struct translator *t, unsigned i, u8 *jump, u8 *other)
@@ -391,6 +391,7 @@ static void emit_sites(struct translator *t, unsigned first)
 			return;
 		}
 		patch_rel32(pending->lea, e->at);
+		pending->site.way = (i32)(pending->site.resume - cache_offset(t, e->at));
 		put_bytes(e, &pending->site, sizeof(struct site));
 		if (pending->insn)
 			put_bytes(e, pending->insn, sizeof(struct insn));

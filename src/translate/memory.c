@@ -142,6 +142,13 @@ static u32 tag_offset(bool write)
 				   : offsetof(struct tlb_entry, read_tag));
 }
 
+/* For engine_second(): an access that begins at most so far from the page's start is in it. */
+static void name_second(struct pending_access *access, unsigned last, bool write)
+{
+	access->site.last = last;
+	access->site.tag = tag_offset(write) - TLB_OFFSET;
+}
+
 /* R11: linear address of size bytes, then of the host. */
 static struct pending_access *emit_lookup(struct translator *t, unsigned i, unsigned size,
 	bool write)
@@ -151,19 +158,18 @@ static struct pending_access *emit_lookup(struct translator *t, unsigned i, unsi
 
 	/* tlb_hash() of cpu/tlb_inline.h, times 32 */
 	if (t->has_bmi2) {
-		rorx(e, R10, R11, 9);
+		rorx32(e, R10, R11, PAGE_SHIFT - 5);
 	} else {
-		mov_rr(e, R10, R11);
-		shift_imm(e, true, 5, R10, 9);
+		mov_rr32(e, R10, R11);
+		shift_imm(e, false, 5, R10, PAGE_SHIFT - 5);
 	}
-	put_rr(e, true, 0x31, R10, R11);
-	shift_imm(e, true, 5, R10, PAGE_SHIFT - 5);
 	and_imm32(e, R10, (TLB_ENTRIES - 1) * sizeof(struct tlb_entry));
 	put_gs_r10(e, 0x2b, R11, tag_offset(write));
 	cmp_imm32(e, R11, PAGE_SIZE - size);
 	access->jump = jcc_rel32(e, CC_A);
 	access->has_tag = true;
 	access->write = write;
+	name_second(access, PAGE_SIZE - size, write);
 	put_gs_r10(e, 0x03, R11, TLB_OFFSET + offsetof(struct tlb_entry, host));
 	return access;
 }
@@ -246,6 +252,7 @@ static i32 emit_constant(struct translator *t, unsigned i, u64 address, unsigned
 	access->jump = jcc_rel32(e, CC_NE);
 	access->has_constant = true;
 	access->constant = address & PAGE_MASK;
+	name_second(access, PAGE_SIZE - 1, write);
 	access->site.delta = address & (PAGE_SIZE - 1);
 	fill_site(&access->site, t->insns[i].insn.seg, false, size, read, write,
 		t->insns[i].masked);

@@ -19,6 +19,10 @@ _Static_assert(CPU_OFFSET(stray_rip) == (u32)(CPU_STRAY_RIP), "entry.h");
 _Static_assert(CPU_OFFSET(exit_request) == (u32)(CPU_EXIT_REQUEST), "entry.h");
 _Static_assert(JUMP_WAYS == 4 && CONTEXT_OFFSET(jump) == CONTEXT_JUMP, "entry.h");
 _Static_assert(CPU_DISTANCE == CPU_BASE, "entry.h");
+_Static_assert(TLB_BITS == CONTEXT_TLB_BITS && sizeof(struct tlb_entry) == 1 << ENTRY_SIZE_LOG, "entry.h");
+_Static_assert(CONTEXT_OFFSET(tlb) == 0 && offsetof(struct tlb_entry, host) == ENTRY_HOST, "entry.h");
+_Static_assert(offsetof(struct site, way) == SITE_WAY && offsetof(struct site, last) == SITE_LAST &&
+	offsetof(struct site, tag) == SITE_TAG, "entry.h");
 _Static_assert((JUMP_SLOTS - JUMP_WAYS) * sizeof(struct jump_entry) == CONTEXT_JUMP_MASK, "entry.h");
 
 static u64 code_at(const struct engine *engine, u32 offset)
@@ -98,6 +102,7 @@ void engine_attach(struct engine *engine)
 	cpu->runtime[RT_FAR] = (u64)engine_far;
 	cpu->runtime[RT_CHAIN] = (u64)engine_chain;
 	cpu->runtime[RT_ACCESS] = (u64)engine_access;
+	cpu->runtime[RT_SECOND] = (u64)engine_second;
 	cpu->runtime[RT_EXEC] = (u64)engine_exec;
 	cpu->runtime[RT_COMMIT] = (u64)engine_commit;
 	cpu->runtime[RT_LINK] = (u64)engine_link;

@@ -507,7 +507,7 @@ static void test_many_worlds(void **state)
 /* Two pages of one slot: neither is walked for again, and whatever concerns one reaches it where it waits. */
 static void test_same_slot(void **state)
 {
-	const u64 rival = 0x2030000; /* tlb_hash() of PAGE_X */
+	const u64 rival = 0x2020000; /* tlb_hash() of PAGE_X */
 	struct rig *rig = *state;
 	struct cpu *cpu = rig->cpu;
 	const struct world world = { 0, 0, 0 };
