@@ -271,6 +271,59 @@ static void smap(void)
 	__asm__ volatile("clac" : : : "cc");
 }
 
+/*
+ * Pages a multiple of 32 MiB apart, used in turn: they want the same slot of the engine's TLB, and each change of
+ * one must be seen wherever it is.
+ */
+#define RIVALS 4
+static void rivals(void)
+{
+	u8 *frames = guest_pages(RIVALS + 2);
+	u64 at[RIVALS], *entry[RIVALS];
+
+	for (unsigned i = 0; i < RIVALS; i++) {
+		/* each 32 MiB apart, and the last where the bits above 64 GiB say otherwise */
+		at[i] = WINDOW + 0x48000 + i * 0x2000000ull + (i == RIVALS - 1 ? 1ull << 38 : 0);
+		entry[i] = guest_pte(root, at[i], 1);
+		*entry[i] = (u64)&frames[i * PAGE] | PTE_P | PTE_W;
+		*guest_pte(root, at[i] + PAGE, 1) = (u64)&frames[(RIVALS + 1) * PAGE] | PTE_P | PTE_W;
+		for (unsigned k = 0; k < PAGE; k++)
+			frames[i * PAGE + k] = i * 16 + k;
+	}
+	flush_all();
+	for (unsigned round = 0; round < 400; round++) {
+		unsigned i = round % RIVALS, changed = round / 16 % RIVALS;
+		volatile u8 *byte = (volatile u8 *)at[i];
+
+		check_equal(byte[round], (u8)(i * 16 + round), "read, round %u", round);
+		byte[round] = i * 16 + round;
+		check_equal(*(volatile u64 *)&byte[PAGE - 8], *(u64 *)&frames[i * PAGE + PAGE - 8], "its end");
+		check_equal(*(volatile u64 *)&byte[PAGE - 4],
+			*(u32 *)&frames[i * PAGE + PAGE - 4] | (u64)*(u32 *)&frames[(RIVALS + 1) * PAGE] << 32,
+			"over its end");
+		if (round % 16 == 15) {
+			/* no longer to be written to, though it was a moment ago */
+			*entry[changed] &= ~(u64)PTE_W;
+			invlpg(at[changed]);
+			for (unsigned n = 0; n < RIVALS; n++)
+				check_equal(read_trap(at[n]), NO_TRAP, "read beside it");
+			check_equal(write_trap(at[changed] + 5), VEC_PF, "read-only, round %u", round);
+			check_equal(write_trap(at[changed] + 5), VEC_PF, "again");
+			*entry[changed] ^= (u64)&frames[changed * PAGE] ^ (u64)&frames[RIVALS * PAGE];
+			invlpg(at[changed]);
+			check_equal(*(volatile u8 *)(at[changed] + 9), frames[RIVALS * PAGE + 9], "another page");
+			*entry[changed] = (u64)&frames[changed * PAGE] | PTE_P | PTE_W;
+			if (round & 16)
+				invlpg(at[changed]);
+			else
+				write_cr3(read_cr3());
+		}
+	}
+	for (unsigned i = 0; i < RIVALS; i++)
+		for (unsigned k = 0; k < PAGE; k++)
+			check_equal(frames[i * PAGE + k], (u8)(i * 16 + k), "page %u, byte %u", i, k);
+}
+
 static unsigned flags_ac(void) { return read_rflags() >> 18 & 1; }
 
 /* STAC and CLAC again and again, with all that may happen to translations in between. */
@@ -417,6 +470,7 @@ void guest_main(void)
 	accessed_dirty();
 	tlb();
 	rights();
+	rivals();
 	smep();
 	smap();
 	smap_often();
