@@ -136,7 +136,7 @@ static unsigned find(struct context_pool *pool, u64 key, u64 tag)
 
 	if (likely(pool->tags[*hint].key == key && pool->tags[*hint].tag == tag))
 		return *hint;
-	for (unsigned i = 0; i < CONTEXTS; i++) {
+	for (unsigned i = 0; i < pool->count; i++) {
 		if (pool->tags[i].key == key && pool->tags[i].tag == tag) {
 			*hint = i;
 			return i;
@@ -176,7 +176,7 @@ static const struct context *global_source(const struct context_pool *pool, u64 
 
 	if (key_privilege(key) == PRIV_USER || !(key & KEY_PAGING))
 		return NULL;
-	for (unsigned i = 0; i < CONTEXTS; i++)
+	for (unsigned i = 0; i < pool->count; i++)
 		if (context_filled(pool, i) && !pool->contexts[i].flush_asked &&
 			!((pool->tags[i].key ^ key) & ~(u64)KEY_PCID) &&
 			pool->tags[i].tag == tag &&
@@ -232,6 +232,7 @@ static __attribute__((noinline)) unsigned make(struct cpu *cpu, u64 key, u64 tag
 		trail_lose(&context->trail);
 	}
 	pool->tags[i] = (struct context_tags){ .key = key, .tag = tag };
+	pool->count = MAX(pool->count, i + 1);
 	pool->index[index_of(key, tag)] = i;
 	context->key = key;
 	context->privilege = key_privilege(key);
@@ -275,7 +276,7 @@ void tlb_select(struct cpu *cpu)
 
 /* Of contexts that are filled, those whose key is `key` in the bits of `mask`. */
 #define FOR_CONTEXTS(pool, i, mask, want) \
-	for (unsigned i = 0; i < CONTEXTS; i++) \
+	for (unsigned i = 0; i < (pool)->count; i++) \
 		if (((pool)->tags[i].key & (mask)) == (want) && context_filled(pool, i))
 
 static void flush(struct cpu *cpu, unsigned i)

@@ -30,6 +30,7 @@ struct context_tags {
 struct context_pool {
 	struct context contexts[CONTEXTS];
 	struct context_tags tags[CONTEXTS];
+	unsigned count; /* no context from this one on was ever used */
 	u8 index[CONTEXT_INDEX]; /* by hash of key and tag: where it was last */
 	u8 *area; /* the vCPU's pages again and again, then CONTEXTS of struct context_block */
 	struct trail_entry *trails; /* the same of TRAIL_ENTRIES */

@@ -141,9 +141,9 @@ static inline void walk_hints_flush(struct context *context)
 
 /*
  * What a context's translations are tagged with: ASID or VPID, the second stage (EPT: EP4TA, A/D,
- * mode-based execution; whether there is an APIC-access page), PCID, privilege class, and the bits of
- * CR0, CR4 and EFER that give page tables their meaning. So a VM entry or exit flushes nothing on
- * account of such bits: it changes them and selects another context.
+ * mode-based execution; whether there is an APIC-access page), PCID, privilege class, the bits of
+ * CR0, CR4 and EFER that give page tables their meaning, and key_of_mode(). So a VM entry or exit flushes
+ * nothing on account of such bits: it changes them and selects another context.
  *
  * What virt/ must do as it enters a guest, leaves one or switches EPTPs: set nested_paging,
  * nested_root, nested_asid, ept, ept_mode_based and apic_access_page as they are from now on, then

@@ -6,6 +6,7 @@
  * rt_access(). Members of a group (groups.c) share one check; an address that is a constant names
  * its TLB slot by itself.
  */
+#include "base/log.h"
 #include "translate/translate.h"
 
 #define TLB_OFFSET CONTEXT_OFFSET(tlb)
@@ -301,6 +302,8 @@ static bool group_can_start(const struct translator *t, const struct group *grou
 static i32 emit_member(struct translator *t, struct group *group, const struct access_plan *plan)
 {
 	if (t->r11_group != plan->group) {
+		if (!group->stored)
+			bug("group %u of a block at page %x is in no place", plan->group, t->block->page);
 		release_r11(t);
 		load_gs(&t->e, R11, CPU_OFFSET(group_host) + 8 * group->slot);
 	}

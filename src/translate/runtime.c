@@ -505,19 +505,16 @@ u64 rt_access(struct cpu *cpu, struct site *site, u64 address)
 	}
 	if ((linear & (PAGE_SIZE - 1)) + site->size > PAGE_SIZE)
 		return engine_dispatch(cpu, VARIANT_SLOW);
+	/* the others of its group: all in the page, and writable where one writes? The first can be told without a
+	 * walk, and kernels have structures that lie across a page's end. */
+	if (site->group_size && ((linear - site->delta) & (PAGE_SIZE - 1)) + site->group_size > PAGE_SIZE)
+		return engine_dispatch(cpu, VARIANT_UNGROUPED);
 	if (tlb_fill(cpu, linear, kind, &host, &gpa))
 		return deliver(cpu);
 	if (!host || (site->write && !tlb_write_hit(cpu, linear, site->size)))
 		return engine_dispatch(cpu, VARIANT_SLOW);
-	if (site->group_size) {
-		/* the others of its group: all in the page, and writable where one writes? */
-		u64 first = linear - site->delta;
-
-		if ((first & (PAGE_SIZE - 1)) + site->group_size > PAGE_SIZE ||
-			(first ^ linear) & PAGE_MASK ||
-			(site->group_write && !tlb_write_hit(cpu, first, site->group_size)))
-			return engine_dispatch(cpu, VARIANT_UNGROUPED);
-	}
+	if (site->group_write && !tlb_write_hit(cpu, linear - site->delta, site->group_size))
+		return engine_dispatch(cpu, VARIANT_UNGROUPED);
 	cpu->scratch[0] = (u64)host - site->delta;
 	return code_at(engine, site->resume);
 }

@@ -324,6 +324,45 @@ static void rivals(void)
 			check_equal(frames[i * PAGE + k], (u8)(i * 16 + k), "page %u, byte %u", i, k);
 }
 
+/* Whatever else the engine tells contexts apart by, CR0.TS say: what changes in one shows in the other. */
+static void modes_apart(void)
+{
+	u8 *frames = guest_pages(2);
+	u64 at = WINDOW + 0x46000, *entry = guest_pte(root, at, 1);
+	const u64 one = (u64)frames | PTE_P | PTE_W, two = (u64)(frames + PAGE) | PTE_P | PTE_W;
+
+	frames[0] = 1;
+	frames[PAGE] = 2;
+	for (unsigned ts = 0; ts < 2; ts++) {
+		u64 here = ts ? read_cr0() | CR0_TS : read_cr0() & ~CR0_TS;
+
+		*entry = one;
+		invlpg(at);
+		write_cr0(here ^ CR0_TS);
+		check_equal(*(volatile u8 *)at, 1, "before, TS %u", !ts);
+		write_cr0(here);
+		check_equal(*(volatile u8 *)at, 1, "before, TS %u", ts);
+		*entry = two;
+		invlpg(at);
+		write_cr0(here ^ CR0_TS);
+		check_equal(*(volatile u8 *)at, 2, "INVLPG, TS %u", !ts);
+		/* a page fault drops what there was of its page, APM2 5.5.1 */
+		write_cr0(here);
+		*entry = 0;
+		invlpg(at);
+		*entry = one;
+		write_cr0(here ^ CR0_TS);
+		check_equal(*(volatile u8 *)at, 1, "again");
+		*entry = 0;
+		write_cr0(here);
+		check_equal(read_trap(at), VEC_PF, "not present, TS %u", ts);
+		*entry = two;
+		write_cr0(here ^ CR0_TS);
+		check_equal(*(volatile u8 *)at, 2, "after the fault, TS %u", !ts);
+	}
+	write_cr0(read_cr0() & ~CR0_TS);
+}
+
 static unsigned flags_ac(void) { return read_rflags() >> 18 & 1; }
 
 /* STAC and CLAC again and again, with all that may happen to translations in between. */
@@ -471,6 +510,7 @@ void guest_main(void)
 	tlb();
 	rights();
 	rivals();
+	modes_apart();
 	smep();
 	smap();
 	smap_often();
