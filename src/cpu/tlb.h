@@ -80,8 +80,8 @@ enum privilege { PRIV_USER, PRIV_SUPERVISOR, PRIV_SUPERVISOR_AC, PRIV_COUNT };
 #define TRAIL_KNOWN 256
 struct trail {
 	struct trail_entry {
-		const u64 *at; /* in RAM */
-		u64 value;
+		u64 line; /* eight entries of a table, in RAM; which of them, and which with D: TRAIL_* */
+		u64 sum;  /* of what they were, see trail.c */
 	} *entries; /* TRAIL_ENTRIES */
 	u32 count;
 	u32 held;      /* flushes that it held at */

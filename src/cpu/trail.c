@@ -2,8 +2,67 @@
 /* The trails of contexts: see trail.h. */
 #include "cpu/trail.h"
 
+/*
+ * Tables are compared by lines of eight entries, so that a guest with many pages has its trail in a few of the
+ * host's caches' lines. Of each line there is a sum of the entries that were used, times a factor for each place:
+ * odd, so that no change of one entry can leave the sum as it was; and of several none that comes by chance.
+ */
+#define TRAIL_LINE MASK(46, 6)  /* host addresses are below 2^47 */
+#define TRAIL_USED_SHIFT 48     /* a bit for each entry */
+#define TRAIL_DIRTY_SHIFT 56    /* the same: D was set */
+#define PER_LINE 8
+#define AHEAD 8 /* lines on their way while one is compared */
+
 /* APM2 5.4.2 */
-#define ENTRY_FLAGS (BIT(5) | BIT(6)) /* A, D */
+#define ENTRY_A BIT(5)
+#define ENTRY_D BIT(6)
+
+static const u64 factors[PER_LINE] = { 0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f, 0x165667b19e3779f9,
+	0xd6e8feb86659fd93, 0xa0761d6478bd642f, 0xe7037ed1a0b428db, 0x8ebc6af09c88c6e3, 0x589965cc75374cc3 };
+
+static u64 used_bit(unsigned place)
+{
+	return BIT(TRAIL_USED_SHIFT) << place;
+}
+
+static u64 dirty_bit(unsigned place)
+{
+	return BIT(TRAIL_DIRTY_SHIFT) << place;
+}
+
+/* Whether a line's entries are what they were. D that was clear may have been set since, by a walk of ours. */
+static bool line_holds(const struct trail_entry *entry)
+{
+	const u64 *line = (const u64 *)(entry->line & TRAIL_LINE);
+	unsigned used = entry->line >> TRAIL_USED_SHIFT & 0xff, dirty = entry->line >> TRAIL_DIRTY_SHIFT;
+	u64 sum = 0;
+
+	for (; used; used &= used - 1) {
+		unsigned place = __builtin_ctz(used);
+		u64 value = __atomic_load_n(&line[place], __ATOMIC_RELAXED);
+
+		sum += (dirty & 1u << place ? value : value & ~ENTRY_D) * factors[place];
+	}
+	return sum == entry->sum;
+}
+
+/* The line has the entry already: false if it is no longer what it was. */
+static bool note_again(struct trail_entry *entry, unsigned place, u64 value)
+{
+	if (!line_holds(entry))
+		return false;
+	if (value & ENTRY_D && !(entry->line & dirty_bit(place))) {
+		entry->line |= dirty_bit(place);
+		entry->sum += ENTRY_D * factors[place];
+	}
+	return true;
+}
+
+static void note(struct trail_entry *entry, unsigned place, u64 value)
+{
+	entry->line |= used_bit(place) | (value & ENTRY_D ? dirty_bit(place) : 0);
+	entry->sum += value * factors[place];
+}
 
 static struct trail_roots roots_now(const struct cpu *cpu)
 {
@@ -20,27 +79,33 @@ static bool same_roots(const struct trail_roots *a, const struct trail_roots *b)
 void trail_add(struct cpu *cpu, const u64 *at, u64 value)
 {
 	struct trail *trail = &cpu->context->trail;
-	u16 *known = &trail->known[crc_hash((u64)at) % TRAIL_KNOWN];
-	const struct trail_entry *entry = &trail->entries[*known];
+	u64 line = (u64)at & TRAIL_LINE;
+	unsigned place = (u64)at / sizeof(u64) % PER_LINE;
+	u16 *known = &trail->known[crc_hash(line) % TRAIL_KNOWN];
+	struct trail_entry *entry = &trail->entries[*known];
 	struct trail_roots roots = roots_now(cpu);
 
 	if (!trail->complete)
 		return;
 	if (!trail->count)
 		trail->roots = roots;
-	if (!at || !same_roots(&trail->roots, &roots)) {
+	if (!at || !same_roots(&trail->roots, &roots) || !(value & ENTRY_A)) {
 		trail_lose(trail);
 		return;
 	}
-	/* most walks end in a table entry that others ended in, a large page's */
-	if (*known < trail->count && entry->at == at && entry->value == value)
-		return;
-	if (trail->count == TRAIL_ENTRIES) {
-		trail_lose(trail);
-		return;
+	if (*known >= trail->count || (entry->line & TRAIL_LINE) != line) {
+		if (trail->count == TRAIL_ENTRIES) {
+			trail_lose(trail);
+			return;
+		}
+		*known = trail->count;
+		entry = &trail->entries[trail->count++];
+		*entry = (struct trail_entry){ .line = line };
 	}
-	*known = trail->count;
-	trail->entries[trail->count++] = (struct trail_entry){ at, value };
+	if (!(entry->line & used_bit(place)))
+		note(entry, place, value);
+	else if (!note_again(entry, place, value))
+		trail_lose(trail);
 }
 
 bool trail_holds(const struct cpu *cpu, const struct trail *trail)
@@ -54,11 +119,11 @@ bool trail_holds(const struct cpu *cpu, const struct trail *trail)
 	if (!same_roots(&trail->roots, &roots))
 		return false;
 	for (u32 i = 0; i < trail->count; i++) {
-		const struct trail_entry *entry = &trail->entries[i];
-		u64 changed = __atomic_load_n(entry->at, __ATOMIC_RELAXED) ^ entry->value;
+		const struct trail_entry *ahead = &trail->entries[MIN(i + AHEAD, trail->count - 1)];
 
-		/* a flag that was clear may have been set since, by a walk of ours */
-		if (changed & ~(ENTRY_FLAGS & ~entry->value))
+		/* a guest that computes has driven them out of the host's caches since */
+		__builtin_prefetch((const void *)(ahead->line & TRAIL_LINE));
+		if (!line_holds(&trail->entries[i]))
 			return false;
 	}
 	return true;
