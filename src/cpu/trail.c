@@ -3,9 +3,10 @@
 #include "cpu/trail.h"
 
 /*
- * Tables are compared by lines of eight entries, so that a guest with many pages has its trail in a few of the
- * host's caches' lines. Of each line there is a sum of the entries that were used, times a factor for each place:
- * odd, so that no change of one entry can leave the sum as it was; and of several none that comes by chance.
+ * Tables are compared by lines of eight entries, so that a guest with many pages has its trail in few of the lines
+ * of the host's caches. Of each there is a sum of the entries that were used, each mixed in a way of its place that
+ * loses nothing: no change of one entry can leave the sum as it was, and of several none that comes by chance, or
+ * that a program could arrange which has some say in where its pages lie.
  */
 #define TRAIL_LINE MASK(46, 6)  /* host addresses are below 2^47 */
 #define TRAIL_USED_SHIFT 48     /* a bit for each entry */
@@ -19,6 +20,12 @@
 
 static const u64 factors[PER_LINE] = { 0x9e3779b97f4a7c15, 0xc2b2ae3d27d4eb4f, 0x165667b19e3779f9,
 	0xd6e8feb86659fd93, 0xa0761d6478bd642f, 0xe7037ed1a0b428db, 0x8ebc6af09c88c6e3, 0x589965cc75374cc3 };
+
+static u64 mixed(u64 value, unsigned place)
+{
+	value *= factors[place];
+	return value ^ value >> 29;
+}
 
 static u64 used_bit(unsigned place)
 {
@@ -41,7 +48,7 @@ static bool line_holds(const struct trail_entry *entry)
 		unsigned place = __builtin_ctz(used);
 		u64 value = __atomic_load_n(&line[place], __ATOMIC_RELAXED);
 
-		sum += (dirty & 1u << place ? value : value & ~ENTRY_D) * factors[place];
+		sum += mixed(dirty & 1u << place ? value : value & ~ENTRY_D, place);
 	}
 	return sum == entry->sum;
 }
@@ -53,7 +60,7 @@ static bool note_again(struct trail_entry *entry, unsigned place, u64 value)
 		return false;
 	if (value & ENTRY_D && !(entry->line & dirty_bit(place))) {
 		entry->line |= dirty_bit(place);
-		entry->sum += ENTRY_D * factors[place];
+		entry->sum += mixed(value, place) - mixed(value & ~ENTRY_D, place);
 	}
 	return true;
 }
@@ -61,7 +68,7 @@ static bool note_again(struct trail_entry *entry, unsigned place, u64 value)
 static void note(struct trail_entry *entry, unsigned place, u64 value)
 {
 	entry->line |= used_bit(place) | (value & ENTRY_D ? dirty_bit(place) : 0);
-	entry->sum += value * factors[place];
+	entry->sum += mixed(value, place);
 }
 
 static struct trail_roots roots_now(const struct cpu *cpu)

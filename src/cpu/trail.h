@@ -13,7 +13,7 @@
 
 #include "cpu/tlb.h"
 
-/* One for each page that the TLB holds; touched as far as it is filled. */
+/* Lines of tables, of eight entries each; touched as far as it is filled. */
 #define TRAIL_ENTRIES TLB_ENTRIES
 
 /*
