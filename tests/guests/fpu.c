@@ -212,6 +212,46 @@ static void xsave(void)
 	check_equal(xgetbv(), avx ? 7 : 3, "XCR0 outlives CR4.OSXSAVE");
 }
 
+/*
+ * The same instructions again and again, now allowed and now not. noinline: what is called is found by the engine's
+ * caches, which must tell its translations apart.
+ */
+static __attribute__((noinline)) unsigned x87_trap(void) { return guest_try("fnop", : :); }
+static __attribute__((noinline)) unsigned sse_trap(void) { return guest_try("xorps %%xmm0, %%xmm0", : :); }
+static __attribute__((noinline)) unsigned avx_trap(void)
+{
+	return guest_try("vxorps %%ymm0, %%ymm0, %%ymm0", : :);
+}
+
+static void by_turns(void)
+{
+	u64 cr0 = read_cr0(), cr4 = read_cr4(), allowed = 0;
+
+	if (cpu_has(1, 2, 27) && cr4 & CR4_OSXSAVE)
+		allowed = xgetbv();
+	for (unsigned round = 0; round < 24; round++) {
+		unsigned x87, sse, avx = NO_TRAP;
+		bool ts = round & 1, no_sse = round & 2, no_avx = round & 4;
+
+		if (allowed & 4)
+			xsetbv(no_avx ? 3 : allowed);
+		write_cr4(no_sse ? cr4 & ~CR4_OSFXSR : cr4);
+		write_cr0(ts ? cr0 | CR0_TS : cr0);
+		x87 = x87_trap();
+		sse = sse_trap();
+		if (allowed & 4)
+			avx = avx_trap();
+		write_cr0(cr0);
+		write_cr4(cr4);
+		check_equal(x87, ts ? VEC_NM : NO_TRAP, "FNOP, round %u", round);
+		check_equal(sse, no_sse ? VEC_UD : ts ? VEC_NM : NO_TRAP, "XORPS, round %u", round);
+		if (allowed & 4)
+			check_equal(avx, no_avx ? VEC_UD : ts ? VEC_NM : NO_TRAP, "VXORPS, round %u", round);
+	}
+	if (allowed & 4)
+		xsetbv(allowed);
+}
+
 /* The state belongs to the CPU: interrupts, faults and devices leave it. */
 static void kept(void)
 {
@@ -246,5 +286,6 @@ void guest_main(void)
 	alignment();
 	images();
 	xsave();
+	by_turns();
 	kept();
 }
