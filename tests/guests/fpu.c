@@ -217,6 +217,7 @@ static void xsave(void)
  * caches, which must tell its translations apart.
  */
 static __attribute__((noinline)) unsigned x87_trap(void) { return guest_try("fnop", : :); }
+static __attribute__((noinline)) unsigned fwait_trap(void) { return guest_try("fwait", : :); }
 static __attribute__((noinline)) unsigned sse_trap(void) { return guest_try("xorps %%xmm0, %%xmm0", : :); }
 static __attribute__((noinline)) unsigned avx_trap(void)
 {
@@ -230,20 +231,22 @@ static void by_turns(void)
 	if (cpu_has(1, 2, 27) && cr4 & CR4_OSXSAVE)
 		allowed = xgetbv();
 	for (unsigned round = 0; round < 24; round++) {
-		unsigned x87, sse, avx = NO_TRAP;
-		bool ts = round & 1, no_sse = round & 2, no_avx = round & 4;
+		unsigned x87, fwait, sse, avx = NO_TRAP;
+		bool ts = round & 1, no_sse = round & 2, no_avx = round & 4, mp = round & 8;
 
 		if (allowed & 4)
 			xsetbv(no_avx ? 3 : allowed);
 		write_cr4(no_sse ? cr4 & ~CR4_OSFXSR : cr4);
-		write_cr0(ts ? cr0 | CR0_TS : cr0);
+		write_cr0((cr0 & ~CR0_MP) | (ts ? CR0_TS : 0) | (mp ? CR0_MP : 0));
 		x87 = x87_trap();
+		fwait = fwait_trap();
 		sse = sse_trap();
 		if (allowed & 4)
 			avx = avx_trap();
 		write_cr0(cr0);
 		write_cr4(cr4);
 		check_equal(x87, ts ? VEC_NM : NO_TRAP, "FNOP, round %u", round);
+		check_equal(fwait, ts && mp ? VEC_NM : NO_TRAP, "FWAIT, round %u", round);
 		check_equal(sse, no_sse ? VEC_UD : ts ? VEC_NM : NO_TRAP, "XORPS, round %u", round);
 		if (allowed & 4)
 			check_equal(avx, no_avx ? VEC_UD : ts ? VEC_NM : NO_TRAP, "VXORPS, round %u", round);
