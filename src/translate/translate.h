@@ -167,10 +167,11 @@ i32 emit_operand(struct translator *t, unsigned i, unsigned size, bool read, boo
 i32 emit_stack(struct translator *t, unsigned i, i32 delta, unsigned size, bool read, bool write);
 void emit_access_done(struct translator *t, unsigned i, bool write);
 void emit_stack_address(struct translator *t, i32 delta);
-/* RSP += delta and all that is owed; or, of a push or pop, later: by the next of these, or before instruction i
- * where that needs RSP or may leave the block. */
+/* RSP += delta, and all that is owed. */
 void emit_stack_adjust(struct translator *t, i32 delta);
+/* The same of a push or pop, to be done with the next adjustment in 64-bit code. */
 void emit_stack_owe(struct translator *t, i32 delta);
+/* Before instruction i, or in the block's end: what is owed, unless it is another that can do without RSP. */
 void emit_stack_settle(struct translator *t, unsigned i);
 /* R11 is about to be overwritten: the group that lies in it and has members to come is stored. */
 void release_r11(struct translator *t);

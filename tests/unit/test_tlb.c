@@ -600,7 +600,7 @@ static void test_ac_links(void **state)
 	assert_null(cpu->context->block->ac_block);
 }
 
-/* ---- the APIC-access page, SDM3 30.4 ---- */
+/* ---- trails ---- */
 
 #define ENTRY(frame) ((u64)(frame) << PAGE_SHIFT | 0x23) /* P, W, A */
 #define ENTRY_A BIT(5)
@@ -675,6 +675,8 @@ static void test_trail(void **state)
 	cpu->cr3 ^= PAGE_SIZE;
 	assert_true(trail_holds(cpu, trail));
 }
+
+/* ---- the APIC-access page, SDM3 30.4 ---- */
 
 static void enter_with_apic(struct rig *rig, u64 eptp)
 {
