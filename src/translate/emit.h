@@ -59,6 +59,24 @@ static inline void align8(struct emitter *e)
 		put8(e, 0xcc);
 }
 
+/* To the next multiple of 64 by NOPs of up to 11 bytes, SDM2 "NOP": 0F 1F /0 with a displacement of four. */
+static inline void align64(struct emitter *e)
+{
+	static const u8 nop8[] = { 0x0f, 0x1f, 0x84, 0, 0, 0, 0, 0 };
+	unsigned room;
+
+	while ((room = -(u64)e->at & 63) && !e->overflow) {
+		bool is_long = room >= sizeof(nop8);
+
+		for (unsigned i = MIN(room - (is_long ? sizeof(nop8) : 1), 3); i; i--)
+			put8(e, 0x66);
+		if (is_long)
+			put_bytes(e, nop8, sizeof(nop8));
+		else
+			put8(e, 0x90);
+	}
+}
+
 /* Operation with a general register and gs:[offset]: [65] REX op modrm sib disp32. */
 static inline void put_gs(struct emitter *e, bool wide, u8 opcode, unsigned reg, u32 offset)
 {

@@ -73,13 +73,32 @@ static bool falls_through(const struct guest_insn *g)
 	return g->kind != KIND_JMP && g->kind != KIND_CALL && g->kind != KIND_RET;
 }
 
+/* It jumps to its own beginning: all of a loop is in it. */
+static bool is_loop(const struct translator *t)
+{
+	for (unsigned i = 0; i < t->count; i++) {
+		const struct guest_insn *g = &t->insns[i];
+
+		if (g->relative && g->kind != KIND_CALL && g->kind != KIND_NOP &&
+			(i64)g->offset + g->insn.len + (i64)g->insn.imm == t->insns[0].offset)
+			return true;
+	}
+	return false;
+}
+
+/*
+ * A loop begins where a line of the host's caches does: by where else it may lie, one of 50 bytes takes
+ * up to a quarter more.
+ */
 static void emit_entry(struct translator *t)
 {
 	struct emitter *e = &t->e;
 	struct block *block = t->block;
-	bool stay_in_memory = t->live_in[0] && flags_guarded_first(t);
+	bool stay_in_memory = t->live_in[0] && flags_guarded_first(t), loop = is_loop(t);
 	u8 *to_flags_entry = NULL;
 
+	if (loop && (t->fixed || stay_in_memory))
+		align64(e);
 	if (stay_in_memory) {
 		block->near_entry = cache_offset(t, e->at);
 		t->flags_in_host = true;
@@ -94,6 +113,8 @@ static void emit_entry(struct translator *t)
 		if (block->offset)
 			lea(e, true, R11, R11, -(i32)block->offset);
 		store_gs(e, R11, CPU_OFFSET(vpage));
+		if (loop && !stay_in_memory)
+			align64(e);
 	}
 	block->flags_entry = cache_offset(t, e->at);
 	t->flags_in_host = false;
