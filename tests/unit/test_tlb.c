@@ -606,18 +606,30 @@ static void test_ac_links(void **state)
 #define ENTRY_A BIT(5)
 #define ENTRY_D BIT(6)
 
-/* Two lines of a table, of which all but the entries 3 and 12 are used; D is set in 5. */
-static struct trail *begin_trail(struct cpu *cpu, u64 table[16])
+#define TABLE 24
+
+static bool is_used(unsigned i)
+{
+	return i != 3 && i != 12;
+}
+
+static bool is_dirty(unsigned i)
+{
+	return i == 5 || i == 16 || i == 21;
+}
+
+/* Three lines of a table, of which all but the entries 3 and 12 are used. */
+static struct trail *begin_trail(struct cpu *cpu, u64 table[TABLE])
 {
 	struct trail *trail = &cpu->context->trail;
 
 	trail_begin(trail, true);
-	for (unsigned i = 0; i < 16; i++) {
-		table[i] = ENTRY(0x1000 + i) | (i == 5 ? ENTRY_D : 0);
-		if (i != 3 && i != 12)
+	for (unsigned i = 0; i < TABLE; i++) {
+		table[i] = ENTRY(0x1000 + i) | (is_dirty(i) ? ENTRY_D : 0);
+		if (is_used(i))
 			trail_add(cpu, &table[i], table[i]);
 	}
-	assert_int_equal(trail->count, 2);
+	assert_int_equal(trail->count, TABLE / 8);
 	assert_true(trail_holds(cpu, trail));
 	return trail;
 }
@@ -627,13 +639,13 @@ static void test_trail(void **state)
 	struct rig *rig = *state;
 	struct cpu *cpu = rig->cpu;
 	const struct world world = { 1, 0, 0 };
-	u64 table[16] __attribute__((aligned(64)));
+	u64 table[TABLE] __attribute__((aligned(64)));
 	struct trail *trail;
 
 	enter(rig, &world);
-	for (unsigned i = 0; i < 16; i++) {
+	for (unsigned i = 0; i < TABLE; i++) {
 		for (unsigned bit = 0; bit < 64; bit++) {
-			bool counts = i != 3 && i != 12 && (bit != 6 || i == 5);
+			bool counts = is_used(i) && (BIT(bit) != ENTRY_D || is_dirty(i));
 
 			trail = begin_trail(cpu, table);
 			table[i] ^= BIT(bit);
