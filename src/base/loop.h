@@ -13,6 +13,9 @@ struct loop;
 
 struct loop *loop_new(void (*before)(void *), void (*after)(void *), void *arg); /* NULL: errno */
 void loop_free(struct loop *loop);
+/* Whether its thread has a CPU beside those of the threads that set timers, as it has not from the start:
+ * then it may stay awake for what spares them work. Before loop_run(). */
+void loop_own_cpu(struct loop *loop, bool own);
 
 #define LOOP_READ 1
 #define LOOP_WRITE 2

@@ -7,6 +7,7 @@
 #include "machine/machine.h"
 
 #include <errno.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -268,6 +269,15 @@ static int make_board(struct machine *machine, const struct board_config *config
 	return -EINVAL;
 }
 
+/* Whether the vCPUs leave one of the host's CPUs to the main thread. */
+static bool spare_cpu(unsigned vcpus)
+{
+	cpu_set_t allowed;
+
+	/* more than there is room for: enough */
+	return sched_getaffinity(0, sizeof(allowed), &allowed) || (unsigned)CPU_COUNT(&allowed) > vcpus;
+}
+
 static int make(struct machine *machine, const struct machine_config *config,
 	char problem[MACHINE_PROBLEM_LEN])
 {
@@ -283,6 +293,7 @@ static int make(struct machine *machine, const struct machine_config *config,
 	machine->loop = loop_new(before_handlers, after_handlers, machine);
 	if (!machine->loop)
 		return -errno;
+	loop_own_cpu(machine->loop, spare_cpu(config->board->cpus));
 	machine->memory = space_new("memory");
 	machine->ports = space_new("ports");
 	if (!machine->memory || !machine->ports)
@@ -308,6 +319,17 @@ static int make(struct machine *machine, const struct machine_config *config,
 	return error;
 }
 
+/* The main thread and a vCPU want it for short and often at the same moment: when a timer goes off and is set anew. */
+static void make_lock(struct machine *machine)
+{
+	pthread_mutexattr_t spins_first;
+
+	pthread_mutexattr_init(&spins_first);
+	pthread_mutexattr_settype(&spins_first, PTHREAD_MUTEX_ADAPTIVE_NP);
+	pthread_mutex_init(&machine->lock, &spins_first);
+	pthread_mutexattr_destroy(&spins_first);
+}
+
 int machine_new(struct machine **result, const struct machine_config *config,
 	char problem[MACHINE_PROBLEM_LEN])
 {
@@ -319,7 +341,7 @@ int machine_new(struct machine **result, const struct machine_config *config,
 	if (!machine)
 		return -ENOMEM;
 	machine->signal_fd = -1;
-	pthread_mutex_init(&machine->lock, NULL);
+	make_lock(machine);
 	pthread_cond_init(&machine->reset_done, NULL);
 	error = make(machine, config, problem);
 	if (error) {

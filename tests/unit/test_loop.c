@@ -49,6 +49,15 @@ static int setup(void **state)
 	return !fixture.loop;
 }
 
+static int setup_own_cpu(void **state)
+{
+	int error = setup(state);
+
+	if (!error)
+		loop_own_cpu(((struct fixture *)*state)->loop, true);
+	return error;
+}
+
 static int teardown(void **state)
 {
 	loop_free(((struct fixture *)*state)->loop);
@@ -132,6 +141,73 @@ static void test_other_thread(void **state)
 		assert_int_equal(f->order[0], 2);
 	}
 	loop_timer_set(f->loop, &far.timer, 0);
+}
+
+#define TURNS 400
+#define HANDED 3
+
+/* Timers that another thread sets anew whenever they have gone off, as a guest does. */
+struct handed {
+	struct loop_timer timer;
+	struct fixture *fixture;
+	u64 deadline;
+	unsigned gone_off; /* atomic */
+	bool early;
+};
+
+static void hand_back(void *arg)
+{
+	struct handed *handed = arg;
+
+	handed->early |= clock_ns() < handed->deadline;
+	__atomic_store_n(&handed->gone_off, handed->gone_off + 1, __ATOMIC_RELEASE);
+}
+
+static void *set_anew(void *arg)
+{
+	struct handed *handed = arg;
+	struct fixture *f = handed->fixture;
+	unsigned set[HANDED] = { 0 }, left = HANDED;
+	u32 x = 1;
+
+	while (left) {
+		for (unsigned i = 0; i < HANDED; i++) {
+			struct handed *one = &handed[i];
+
+			if (set[i] > TURNS || __atomic_load_n(&one->gone_off, __ATOMIC_ACQUIRE) != set[i])
+				continue;
+			if (set[i]++ == TURNS) {
+				left--;
+				continue;
+			}
+			x = x * 1664525 + 1013904223;
+			lock(f);
+			/* soon, or in a while: the loop is awake still, or sleeps for a later one */
+			one->deadline = clock_ns() + (x & 1 << 31 ? 20000 : 1000000) + (x >> 8 & 0xffff);
+			loop_timer_set(f->loop, &one->timer, one->deadline);
+			unlock(f);
+		}
+	}
+	loop_stop(f->loop);
+	return NULL;
+}
+
+/* None of them is lost, and none comes too early. */
+static void test_set_anew(void **state)
+{
+	struct fixture *f = *state;
+	struct handed handed[HANDED];
+	pthread_t thread;
+
+	for (unsigned i = 0; i < HANDED; i++)
+		handed[i] = (struct handed){ .timer.fire = hand_back, .timer.arg = &handed[i], .fixture = f };
+	assert_int_equal(pthread_create(&thread, NULL, set_anew, handed), 0);
+	loop_run(f->loop);
+	pthread_join(thread, NULL);
+	for (unsigned i = 0; i < HANDED; i++) {
+		assert_int_equal(handed[i].gone_off, TURNS);
+		assert_false(handed[i].early);
+	}
 }
 
 static void rearm(void *arg)
@@ -264,12 +340,13 @@ static void test_stop(void **state)
 	pthread_mutex_unlock(&f->lock);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown), \
+	{ #name "_own_cpu", name, setup_own_cpu, teardown, NULL }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		TEST(test_order), TEST(test_other_thread), TEST(test_fair),
+		TEST(test_order), TEST(test_other_thread), TEST(test_set_anew), TEST(test_fair),
 		TEST(test_unwatch_in_batch), TEST(test_always_ready), TEST(test_stop),
 	};
 
