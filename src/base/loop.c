@@ -291,7 +291,9 @@ static void heap_remove(struct loop *loop, struct loop_timer *timer)
 
 static void note_earliest(struct loop *loop)
 {
-	__atomic_store_n(&loop->earliest, loop->timer_count ? loop->heap[1]->deadline : NEVER, __ATOMIC_RELAXED);
+	u64 earliest = loop->timer_count ? loop->heap[1]->deadline : NEVER;
+
+	__atomic_store_n(&loop->earliest, earliest, __ATOMIC_RELAXED);
 }
 
 static bool heap_grow(struct loop *loop)

@@ -38,7 +38,7 @@ static u64 dirty_bit(unsigned place)
 	return BIT(TRAIL_DIRTY_SHIFT) << place;
 }
 
-/* The entries of a line that has all eight, where most are of a guest that needs much memory: without a loop. */
+/* Of a line that has all eight entries, as most have of a guest that uses much memory: without a loop. */
 static u64 full_sum(const u64 *line, unsigned clean)
 {
 	u64 sum = 0;

@@ -79,7 +79,7 @@ static bool is_loop(const struct translator *t)
 	for (unsigned i = 0; i < t->count; i++) {
 		const struct guest_insn *g = &t->insns[i];
 
-		if (g->relative && g->kind != KIND_CALL && g->kind != KIND_NOP &&
+		if (g->relative && g->kind != KIND_CALL &&
 			(i64)g->offset + g->insn.len + (i64)g->insn.imm == t->insns[0].offset)
 			return true;
 	}
