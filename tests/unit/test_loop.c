@@ -183,7 +183,7 @@ static void *set_anew(void *arg)
 			x = x * 1664525 + 1013904223;
 			lock(f);
 			/* soon, or in a while: the loop is awake still, or sleeps for a later one */
-			one->deadline = clock_ns() + (x & 1 << 31 ? 20000 : 1000000) + (x >> 8 & 0xffff);
+			one->deadline = clock_ns() + (x & 1u << 31 ? 20000 : 1000000) + (x >> 8 & 0xffff);
 			loop_timer_set(f->loop, &one->timer, one->deadline);
 			unlock(f);
 		}
