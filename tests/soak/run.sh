@@ -72,10 +72,11 @@ soak_tiny() {
 	mkdir -p "$dir/tree"
 	gcc -O2 -Wall -Wextra -static -o "$dir/tree/tiny_vm" "$root/tests/soak/tiny_vm.c"
 	make_initrd kvm-amd <<-END
-		/tiny_vm 20 && echo "guest: warm"
+		npt() { rmmod kvm_amd && insmod /lib/modules/kvm-amd.ko npt=\$1; }
+		npt 0 && /tiny_vm 20 && npt 1 && /tiny_vm 20 && echo "guest: warm"
 		sleep 2
 		/tiny_vm $starts && echo "guest: nested paging done"
-		rmmod kvm_amd && insmod /lib/modules/kvm-amd.ko npt=0
+		npt 0
 		/tiny_vm $starts && echo "guest: shadow paging done"
 		sleep 5
 	END
