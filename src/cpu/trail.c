@@ -38,34 +38,29 @@ static u64 dirty_bit(unsigned place)
 	return BIT(TRAIL_DIRTY_SHIFT) << place;
 }
 
-/* Of a line that has all eight entries, as most have of a guest that uses much memory: without a loop. */
-static u64 full_sum(const u64 *line, unsigned clean)
+/* What an entry adds to the sum. One that was not dirty may have had D set since, by a walk of ours. */
+static u64 addend(const u64 *line, unsigned place, unsigned dirty)
 {
-	u64 sum = 0;
+	u64 value = __atomic_load_n(&line[place], __ATOMIC_RELAXED);
 
-#pragma GCC unroll 8
-	for (unsigned place = 0; place < PER_LINE; place++) {
-		u64 value = __atomic_load_n(&line[place], __ATOMIC_RELAXED);
-
-		sum += mixed(value & ~((u64)(clean >> place & 1) << ENTRY_D_SHIFT), place);
-	}
-	return sum;
+	return mixed(value & ~((u64)(~dirty >> place & 1) << ENTRY_D_SHIFT), place);
 }
 
-/* Whether a line's entries are what they were. D that was clear may have been set since, by a walk of ours. */
+/* Whether a line's entries are what they were. */
 static bool line_holds(const struct trail_entry *entry)
 {
 	const u64 *line = (const u64 *)(entry->line & TRAIL_LINE);
 	unsigned used = entry->line >> TRAIL_USED_SHIFT & 0xff, dirty = entry->line >> TRAIL_DIRTY_SHIFT;
 	u64 sum = 0;
 
-	if (used == 0xff)
-		return full_sum(line, ~dirty) == entry->sum;
-	for (; used; used &= used - 1) {
-		unsigned place = __builtin_ctz(used);
-		u64 value = __atomic_load_n(&line[place], __ATOMIC_RELAXED);
-
-		sum += mixed(dirty & 1u << place ? value : value & ~ENTRY_D, place);
+	/* as most are of a guest that uses much memory */
+	if (used == 0xff) {
+#pragma GCC unroll 8
+		for (unsigned place = 0; place < PER_LINE; place++)
+			sum += addend(line, place, dirty);
+	} else {
+		for (; used; used &= used - 1)
+			sum += addend(line, __builtin_ctz(used), dirty);
 	}
 	return sum == entry->sum;
 }

@@ -86,10 +86,7 @@ static bool is_loop(const struct translator *t)
 	return false;
 }
 
-/*
- * A loop begins where a line of the host's caches does: by where else it may lie, one of 50 bytes takes
- * up to a quarter more.
- */
+/* A loop begins where a line of the host's caches does: a short one takes up to a fifth more elsewhere. */
 static void emit_entry(struct translator *t)
 {
 	struct emitter *e = &t->e;

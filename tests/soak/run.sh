@@ -76,8 +76,7 @@ soak_tiny() {
 		npt 0 && /tiny_vm 20 && npt 1 && /tiny_vm 20 && echo "guest: warm"
 		sleep 2
 		/tiny_vm $starts && echo "guest: nested paging done"
-		npt 0
-		/tiny_vm $starts && echo "guest: shadow paging done"
+		npt 0 && /tiny_vm $starts && echo "guest: shadow paging done"
 		sleep 5
 	END
 	start --kernel "$vmlinuz" --initrd "$dir/initrd.cpio" --memory 512M --nested-hw-virt amd \
