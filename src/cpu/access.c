@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Memory as C reads and writes it: by linear address through the current context's TLB, or through
- * a segment. Plain RAM in one page is the short way; page crossings, devices, ROM and pages that
- * hold translated code are not. A write that crosses pages faults before its first byte.
+ * a segment. Plain RAM in one page is the short way; page crossings, devices, ROM and pages whose
+ * writes are watched are not. A write that crosses pages faults before its first byte.
  */
 #include "cpu/handlers.h"
 #include "cpu/tlb.h"
@@ -139,8 +139,8 @@ static void watched_write(struct cpu *cpu, u64 gpa, const u8 *from, unsigned len
 		return;
 	copy_bytes(hit.host, from, len);
 	dirty_note(space_ram(cpu->memory), hit.ram_offset, len);
-	if (space_ram(cpu->memory)->page_flags[hit.ram_offset >> PAGE_SHIFT] & RAM_HAS_CODE)
-		cpu->code_page_written(cpu, hit.ram_offset, len);
+	if (ram_is_watched(space_ram(cpu->memory), hit.ram_offset))
+		cpu->watched_page_written(cpu, hit.ram_offset, len);
 }
 
 /* Reads bytes of one page. */

@@ -243,7 +243,6 @@ static __attribute__((noinline)) unsigned make(struct cpu *cpu, u64 key, u64 tag
 static void flush_now(struct cpu *cpu, struct context *context)
 {
 	if (!context->flush_due && trail_holds(cpu, &context->trail)) {
-		context->trail.held++;
 		cpu->stats.flushes_held++;
 	} else {
 		context_clear(cpu, context);
@@ -385,6 +384,14 @@ void tlb_protect_ram_page(struct cpu *cpu, u64 host)
 
 	FOR_CONTEXTS(pool, i, 0, 0)
 		context_protect(&pool->contexts[i], host);
+}
+
+void tlb_protect_watched(struct cpu *cpu)
+{
+	struct context_pool *pool = pool_of(cpu);
+
+	FOR_CONTEXTS(pool, i, 0, 0)
+		context_protect_watched(&pool->contexts[i], space_ram(cpu->memory));
 }
 
 void tlb_flush_jumps(struct cpu *cpu)

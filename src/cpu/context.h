@@ -63,6 +63,7 @@ void context_drop_page(struct cpu *cpu, struct context *context, u64 page);
 /* The same of these 4 KiB alone. */
 void context_drop_piece(struct context *context, u64 page);
 void context_protect(struct context *context, u64 host);
+void context_protect_watched(struct context *context, const struct ram *ram);
 void context_clear_jumps(struct context *context);
 
 #endif

@@ -270,8 +270,9 @@ struct cpu {
 		u64 gpa, size;
 		u8 *host;
 	} ram_window[2];
-	/* A store went to a page with RAM_HAS_CODE; set by the engine. After the store. */
-	void (*code_page_written)(struct cpu *cpu, u64 ram_offset, unsigned len);
+	/* A store went to a page with flags, RAM_HAS_*; set by the engine. After the store. */
+	void (*watched_page_written)(struct cpu *cpu, u64 ram_offset, unsigned len);
+	u64 tables_written;     /* counts stores to pages with RAM_HAS_TABLES; any thread's */
 	bool fpu_parked;        /* guest's FPU state is in fpu_area, C may use libc freely */
 	u8 *fpu_area;           /* XSAVE area, standard form */
 	u64 host_xcr0;          /* what of it the guest may have: x87, SSE, AVX, AVX-512 */

@@ -295,6 +295,21 @@ void context_protect(struct context *context, u64 host)
 	}
 }
 
+void context_protect_watched(struct context *context, const struct ram *ram)
+{
+	bool all = context->tlb_filled > TLB_LIST;
+	u32 count = all ? TLB_ENTRIES : context->tlb_filled;
+
+	for (u32 n = 0; n < count; n++) {
+		unsigned slot = all ? n : context->tlb_list[n];
+		struct tlb_entry *entry = &context->block->tlb[slot];
+
+		if (entry->write_tag == entry->read_tag && !tlb_slot_empty(context, slot) &&
+			ram_is_watched(ram, entry->host - (u64)ram->host))
+			entry->write_tag = no_page(slot);
+	}
+}
+
 /* Whether the page last fetched at `linear` is global. */
 static bool fetched_global(const struct context *context, u64 linear)
 {
@@ -448,7 +463,7 @@ int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa)
 	if (access & ACCESS_WRITE && !hit.read_only)
 		dirty_note(ram, hit.ram_offset, 1);
 	if (translation.writable && !hit.read_only && dirty_noted(ram, hit.ram_offset) &&
-		!(ram->page_flags[hit.ram_offset >> PAGE_SHIFT] & RAM_HAS_CODE))
+		!ram_is_watched(ram, hit.ram_offset))
 		filled.write_tag = filled.read_tag;
 	if (entry->read_tag != filled.read_tag)
 		make_way(context, slot);

@@ -84,7 +84,11 @@ struct trail {
 		u64 sum;  /* of what they were, see trail.c */
 	} *entries; /* TRAIL_ENTRIES */
 	u32 count;
-	u32 held;      /* flushes that it held at */
+	u32 watched;   /* of them, the first ones: they are as they were ... */
+	u64 watched_at; /* ... as long as cpu->tables_written is this */
+	u16 calm;      /* flushes in a row that it held at ... */
+	u16 calm_wanted; /* ... and after which it is watched */
+	u32 held;      /* flushes that it held at, by comparison */
 	bool complete; /* nothing is in the context that came by others */
 	u16 known[TRAIL_KNOWN]; /* numbers of entries, by a hash of where they are */
 	struct trail_roots {
@@ -237,6 +241,8 @@ void tlb_flush_every_ept(struct cpu *cpu);               /* of what was cached w
 void tlb_drop_faulted(struct cpu *cpu, u64 linear);
 /* A host page became write-protected (translated code): no entry may write to it. */
 void tlb_protect_ram_page(struct cpu *cpu, u64 host);
+/* The same of every page that is watched, ram_is_watched(). */
+void tlb_protect_watched(struct cpu *cpu);
 /* Jump caches name blocks that are about to go: empty them all. */
 void tlb_flush_jumps(struct cpu *cpu);
 
@@ -256,7 +262,7 @@ static inline bool tlb_apic_access(const struct cpu *cpu, u64 gpa)
 }
 
 /* Walks and fills the current context. 0 or OUTCOME_FAULT. *host NULL: not RAM, *gpa says where.
- * A page with translated code, or whose first store the dirty log is to see, gets no write tag, and one of
+ * A page that is watched, or whose first store the dirty log is to see, gets no write tag, and one of
  * tlb_apic_access() no entry at all. */
 int tlb_fill(struct cpu *cpu, u64 linear, unsigned access, u8 **host, u64 *gpa);
 

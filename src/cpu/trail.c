@@ -127,7 +127,60 @@ void trail_add(struct cpu *cpu, const u64 *at, u64 value)
 		trail_lose(trail);
 }
 
-bool trail_holds(const struct cpu *cpu, const struct trail *trail)
+/* All lines from number `first` on. */
+static bool lines_hold(const struct trail *trail, u32 first)
+{
+	for (u32 i = first; i < trail->count; i++) {
+		const struct trail_entry *ahead = &trail->entries[MIN(i + AHEAD, trail->count - 1)];
+
+		/* a guest that computes has driven them out of the host's caches since */
+		__builtin_prefetch((const void *)(ahead->line & TRAIL_LINE));
+		if (!line_holds(&trail->entries[i]))
+			return false;
+	}
+	return true;
+}
+
+/* ---- watching ---- */
+
+static u64 tables_written(const struct cpu *cpu)
+{
+	return __atomic_load_n(&cpu->tables_written, __ATOMIC_SEQ_CST);
+}
+
+/*
+ * The flag comes off before the count goes up, and here it is put on before the count is read: a writer whose page
+ * is watched already is counted, and what one wrote that saw no flag is there to be compared.
+ */
+void trail_page_written(struct cpu *cpu, u64 page)
+{
+	u8 *flags = &space_ram(cpu->memory)->page_flags[page];
+
+	if (__atomic_fetch_and(flags, (u8)~RAM_HAS_TABLES, __ATOMIC_SEQ_CST) & RAM_HAS_TABLES)
+		__atomic_fetch_add(&cpu->tables_written, 1, __ATOMIC_SEQ_CST);
+}
+
+/* From now on whoever writes to the trail's tables is noticed. False: they are not what they were. */
+static bool watch(struct cpu *cpu, struct trail *trail)
+{
+	const struct ram *ram = space_ram(cpu->memory);
+	bool more = false;
+
+	for (u32 i = 0; i < trail->count; i++) {
+		u64 page = ((trail->entries[i].line & TRAIL_LINE) - (u64)ram->host) >> PAGE_SHIFT;
+
+		more |= !(__atomic_fetch_or(&ram->page_flags[page], RAM_HAS_TABLES, __ATOMIC_SEQ_CST) &
+			RAM_HAS_TABLES);
+	}
+	if (more)
+		tlb_protect_watched(cpu);
+	trail->watched = trail->count;
+	trail->watched_at = tables_written(cpu);
+	trail->calm = 0;
+	return lines_hold(trail, 0);
+}
+
+bool trail_holds(struct cpu *cpu, struct trail *trail)
 {
 	struct trail_roots roots = roots_now(cpu);
 
@@ -137,13 +190,12 @@ bool trail_holds(const struct cpu *cpu, const struct trail *trail)
 		return true;
 	if (!same_roots(&trail->roots, &roots))
 		return false;
-	for (u32 i = 0; i < trail->count; i++) {
-		const struct trail_entry *ahead = &trail->entries[MIN(i + AHEAD, trail->count - 1)];
-
-		/* a guest that computes has driven them out of the host's caches since */
-		__builtin_prefetch((const void *)(ahead->line & TRAIL_LINE));
-		if (!line_holds(&trail->entries[i]))
-			return false;
+	if (trail->watched && trail->watched_at != tables_written(cpu)) {
+		trail->watched = trail->calm = 0;
+		trail->calm_wanted = MIN(2 * trail->calm_wanted, TRAIL_HOLDS);
 	}
-	return true;
+	if (trail->watched == trail->count)
+		return true;
+	trail->held++;
+	return ++trail->calm < trail->calm_wanted ? lines_hold(trail, trail->watched) : watch(cpu, trail);
 }

@@ -5,6 +5,10 @@
  * exit of a nested guest), and as a rule nothing has changed in between. If the entries of the trail
  * are what they were, each walk would end as it did: the flush is done by leaving all as it is.
  *
+ * That is told by comparing them, and of one that has held for long by watching their pages for writes
+ * (RAM_HAS_TABLES): a program in a guest of a guest has thousands of entries, and ten flushes in each timer tick.
+ * Any write to one of them ends that until the trail has been calm again, each time for longer.
+ *
  * Kept of guests under AMD's nested paging, whose tables have both stages four levels. For context.c,
  * tlb.c and mmu.c; all of it is the vCPU thread's own.
  */
@@ -18,15 +22,20 @@
 
 /*
  * A trail only grows, and in time most of it is pages that were used once. One that held at so many
- * flushes is given up: what is still in use costs fewer fills than its comparisons did.
+ * comparisons is given up: what is still in use costs fewer fills than they did.
  */
 #define TRAIL_HOLDS 1024
+
+/* How many flushes in a row a trail holds at before it is watched, at first. */
+#define TRAIL_CALM 16
 
 /* The context was emptied: its trail begins. kept: whether this context has one at all. */
 static inline void trail_begin(struct trail *trail, bool kept)
 {
 	trail->complete = kept;
-	trail->count = trail->held = 0;
+	trail->count = trail->watched = trail->held = 0;
+	trail->calm = 0;
+	trail->calm_wanted = MAX(trail->calm_wanted / 2, TRAIL_CALM);
 }
 
 /* Something is in the context that the trail does not know of: the next flush empties it. */
@@ -39,7 +48,11 @@ static inline void trail_lose(struct trail *trail)
  * the walk left it, A and D set. */
 void trail_add(struct cpu *cpu, const u64 *at, u64 value);
 
-/* Whether walks from where the vCPU is now would find in the tables what the context has. */
-bool trail_holds(const struct cpu *cpu, const struct trail *trail);
+/* Whether walks from where the vCPU is now would find in the tables what the context has. In the end it may take
+ * write tags from every context's TLB. */
+bool trail_holds(struct cpu *cpu, struct trail *trail);
+
+/* Whoever writes to a page of RAM that has flags, before or after: a number of a page. Any thread. */
+void trail_page_written(struct cpu *cpu, u64 page);
 
 #endif

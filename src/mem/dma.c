@@ -13,11 +13,11 @@
 static void tell_engine(struct ram *ram, u64 offset, u64 len)
 {
 	dirty_note(ram, offset, len);
-	if (!ram->code_written || !len)
+	if (!ram->watched_written || !len)
 		return;
 	for (u64 page = offset >> PAGE_SHIFT; page <= (offset + len - 1) >> PAGE_SHIFT; page++) {
-		if (__atomic_load_n(&ram->page_flags[page], __ATOMIC_ACQUIRE) & RAM_HAS_CODE)
-			ram->code_written(ram->engine, page);
+		if (ram_is_watched(ram, page << PAGE_SHIFT))
+			ram->watched_written(ram->engine, page);
 	}
 }
 

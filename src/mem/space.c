@@ -485,13 +485,13 @@ static void ram_store(struct space *space, const struct space_hit *hit, unsigned
 		return;
 	store(hit->host, size, value);
 	dirty_note(ram, hit->ram_offset, size);
-	if (!ram->code_written)
+	if (!ram->watched_written)
 		return;
 	first = hit->ram_offset >> PAGE_SHIFT;
 	last = (hit->ram_offset + size - 1) >> PAGE_SHIFT;
 	for (u64 page = first; page <= last; page++) {
-		if (__atomic_load_n(&ram->page_flags[page], __ATOMIC_ACQUIRE) & RAM_HAS_CODE)
-			ram->code_written(ram->engine, page);
+		if (ram_is_watched(ram, page << PAGE_SHIFT))
+			ram->watched_written(ram->engine, page);
 	}
 }
 

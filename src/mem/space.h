@@ -17,8 +17,9 @@ struct io_ops {
 	unsigned sizes;
 };
 
-/* Flags kept for every page of RAM; the engine owns them. */
+/* Flags kept for every page of RAM, why the engine wants to know of writes; set by vCPUs, atomically. */
 #define RAM_HAS_CODE 0x01   /* translated code was made from it */
+#define RAM_HAS_TABLES 0x02 /* page tables that are believed to be as they were, cpu/trail.h */
 
 struct dirty_ops;
 
@@ -31,10 +32,10 @@ struct ram {
 	u64 size;
 	u8 *page_flags; /* size / PAGE_SIZE of them */
 	/*
-	 * Called before a page with RAM_HAS_CODE is changed by someone other than the vCPU's own
+	 * Called before and after a page with flags is changed by someone other than the vCPU's own
 	 * store (DMA), from any thread.
 	 */
-	void (*code_written)(void *engine, u64 page);
+	void (*watched_written)(void *engine, u64 page);
 	void *engine;
 	/* The dirty log, mem/dirty.h; a bit a page. The engine brings the operations, before a vCPU runs. */
 	bool dirty_on;
@@ -42,6 +43,12 @@ struct ram {
 	const struct dirty_ops *dirty_ops;
 	void *dirty_arg;
 };
+
+/* Whether the page of a byte of RAM has flags: whoever writes there says so. */
+static inline bool ram_is_watched(const struct ram *ram, u64 offset)
+{
+	return __atomic_load_n(&ram->page_flags[offset >> PAGE_SHIFT], __ATOMIC_ACQUIRE);
+}
 
 struct space;
 

@@ -10,14 +10,19 @@
 
 #include "base/log.h"
 #include "cpu/tlb.h"
+#include "cpu/trail.h"
 #include "translate/host.h"
 #include "translate/runtime.h"
 
-/* Any thread: a device changed a page that holds translated code. */
-static void code_written(void *opaque, u64 page)
+/* Any thread: a device changed a page that is watched. */
+static void watched_written(void *opaque, u64 page)
 {
 	struct engine *engine = opaque;
 
+	trail_page_written(engine->cpu, page);
+	if (!(__atomic_load_n(&space_ram(engine->cpu->memory)->page_flags[page], __ATOMIC_ACQUIRE) &
+		    RAM_HAS_CODE))
+		return;
 	while (__atomic_exchange_n(&engine->drop_lock, 1, __ATOMIC_ACQUIRE))
 		__builtin_ia32_pause();
 	if (engine->drop_count < DROP_QUEUE)
@@ -53,7 +58,7 @@ int engine_new(struct engine **result, struct cpu *cpu, u64 code_cache)
 	engine->translator->has_bmi2 = host_has_bmi2();
 	engine->translator->writes_gs = engine->gs_way != GS_ASKED;
 	engine_attach(engine);
-	ram->code_written = code_written;
+	ram->watched_written = watched_written;
 	ram->engine = engine;
 	*result = engine;
 	return 0;
@@ -84,7 +89,7 @@ void engine_flush(struct engine *engine)
 	for (u32 i = 0; i < engine->cache.block_count; i++) {
 		struct block *block = cache_block(&engine->cache, engine->cache.blocks[i]);
 
-		ram->page_flags[block->page] &= ~RAM_HAS_CODE;
+		__atomic_fetch_and(&ram->page_flags[block->page], (u8)~RAM_HAS_CODE, __ATOMIC_SEQ_CST);
 	}
 	cache_reset(&engine->cache);
 	engine->generation++;

@@ -5,6 +5,7 @@
  * cpu_park_fpu(). How boundaries and events go together is told at the top of cpu/event.c.
  */
 #include "cpu/tlb.h"
+#include "cpu/trail.h"
 #include "translate/runtime.h"
 
 #define MXCSR_MM BIT(17)
@@ -85,20 +86,24 @@ void engine_drop_ram_page(struct engine *engine, u64 page)
 	__atomic_fetch_and(&ram->page_flags[page], (u8)~RAM_HAS_CODE, __ATOMIC_SEQ_CST);
 }
 
-/* The vCPU itself stored to a page that holds translated code. */
-static void own_code_written(struct cpu *cpu, u64 ram_offset, unsigned len)
+/* The vCPU itself stored to a page that is watched. */
+static void own_watched_written(struct cpu *cpu, u64 ram_offset, unsigned len)
 {
+	const struct ram *ram = space_ram(cpu->memory);
 	u64 last = (ram_offset + (len ? len - 1 : 0)) >> PAGE_SHIFT;
 
-	for (u64 page = ram_offset >> PAGE_SHIFT; page <= last; page++)
-		engine_drop_ram_page(cpu->engine, page);
+	for (u64 page = ram_offset >> PAGE_SHIFT; page <= last; page++) {
+		trail_page_written(cpu, page);
+		if (ram->page_flags[page] & RAM_HAS_CODE)
+			engine_drop_ram_page(cpu->engine, page);
+	}
 }
 
 void engine_attach(struct engine *engine)
 {
 	struct cpu *cpu = engine->cpu;
 
-	cpu->code_page_written = own_code_written;
+	cpu->watched_page_written = own_watched_written;
 	cpu->runtime[RT_FAR] = (u64)engine_far;
 	cpu->runtime[RT_CHAIN] = (u64)engine_chain;
 	cpu->runtime[RT_ACCESS] = (u64)engine_access;
@@ -124,7 +129,8 @@ static void drain_drops(struct engine *engine)
 		for (u32 i = 0; i < engine->cache.block_count; i++) {
 			struct block *block = cache_block(&engine->cache, engine->cache.blocks[i]);
 
-			ram->page_flags[block->page] &= ~RAM_HAS_CODE;
+			__atomic_fetch_and(&ram->page_flags[block->page], (u8)~RAM_HAS_CODE,
+				__ATOMIC_SEQ_CST);
 		}
 		cache_reset(&engine->cache);
 		engine->generation++;

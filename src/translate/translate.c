@@ -164,7 +164,7 @@ static int fetch_second_page(struct translator *t, u64 linear, u8 *to, u32 *page
 	if (!hit.host)
 		return -1;
 	*page = hit.ram_offset >> PAGE_SHIFT;
-	ram->page_flags[*page] |= RAM_HAS_CODE;
+	__atomic_fetch_or(&ram->page_flags[*page], RAM_HAS_CODE, __ATOMIC_SEQ_CST);
 	tlb_protect_ram_page(cpu, (u64)hit.host & PAGE_MASK);
 	memcpy(to, hit.host, 15);
 	return 0;

@@ -92,13 +92,12 @@ u32 svm_read_vmcb(union vmcb *copy, const union vmcb *memory, bool cached)
 	return dirty;
 }
 
-/* A VMCB was written: code that was translated from that page is void. */
+/* A VMCB was written: code that was translated from that page is void, and what tables it had. */
 static void vmcb_written(struct cpu *cpu, const struct vmcb_memory *memory)
 {
 	dirty_note(space_ram(cpu->memory), memory->ram_offset, PAGE_SIZE);
-	if (unlikely(space_ram(cpu->memory)->page_flags[memory->ram_offset >> PAGE_SHIFT] &
-		    RAM_HAS_CODE))
-		cpu->code_page_written(cpu, memory->ram_offset, PAGE_SIZE);
+	if (unlikely(ram_is_watched(space_ram(cpu->memory), memory->ram_offset)))
+		cpu->watched_page_written(cpu, memory->ram_offset, PAGE_SIZE);
 }
 
 static void write_state(const struct svm *svm, union vmcb *memory, const union vmcb *copy)

@@ -66,8 +66,8 @@ u8 *vmx_page(struct cpu *cpu, u64 pa, u64 *ram_offset)
 void vmx_page_written(struct cpu *cpu, u64 ram_offset, unsigned len)
 {
 	dirty_note(space_ram(cpu->memory), ram_offset, len);
-	if (unlikely(space_ram(cpu->memory)->page_flags[ram_offset >> PAGE_SHIFT] & RAM_HAS_CODE))
-		cpu->code_page_written(cpu, ram_offset, len);
+	if (unlikely(ram_is_watched(space_ram(cpu->memory), ram_offset)))
+		cpu->watched_page_written(cpu, ram_offset, len);
 }
 
 static u64 field_value(u64 value, u64 encoding)

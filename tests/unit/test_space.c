@@ -186,7 +186,7 @@ static void test_full(void **state)
 static u64 written[16];
 static unsigned written_count;
 
-static void note_code(void *engine, u64 page)
+static void note_written(void *engine, u64 page)
 {
 	assert_ptr_equal(engine, &written_count);
 	if (written_count < 16)
@@ -205,7 +205,7 @@ static void test_ram(void **state)
 	assert_int_equal(ram_new(&ram, 4097), -EINVAL);
 	assert_int_equal(ram_new(&ram, 1ull << 56), -ENOMEM);
 	assert_int_equal(ram_new(&ram, 16 * PAGE_SIZE), 0);
-	ram.code_written = note_code;
+	ram.watched_written = note_written;
 	ram.engine = &written_count;
 	fill(&seen);
 	/* Eight pages from 0, eight from 1 GiB: as around the PCI hole. A device lies on page 2. */
@@ -243,7 +243,7 @@ static void test_ram(void **state)
 	assert_memory_equal(ram.host + 3 * PAGE_SIZE, "abcdefgh", 8);
 	assert_int_equal(dma_write(space, 5 * GIB, NULL, 0), 0);
 
-	/* Pages with translated code are told, the others not. */
+	/* Pages that are watched are told, the others not. */
 	ram.page_flags[4] = RAM_HAS_CODE;
 	written_count = 0;
 	assert_int_equal(dma_write(space, 3 * PAGE_SIZE, "x", 1), 0);

@@ -14,7 +14,6 @@
 #include <cmocka.h>
 
 #include "cpu/tlb.h"
-#include "cpu/trail.h"
 #include "cpu/virt.h"
 #include "cpu_rig.h"
 
@@ -600,94 +599,6 @@ static void test_ac_links(void **state)
 	assert_null(cpu->context->block->ac_block);
 }
 
-/* ---- trails ---- */
-
-#define ENTRY(frame) ((u64)(frame) << PAGE_SHIFT | 0x23) /* P, W, A */
-#define ENTRY_A BIT(5)
-#define ENTRY_D BIT(6)
-
-#define TABLE 24
-
-static bool is_used(unsigned i)
-{
-	return i != 3 && i != 12;
-}
-
-static bool is_dirty(unsigned i)
-{
-	return i == 5 || i == 16 || i == 21;
-}
-
-/* Three lines of a table, of which all but the entries 3 and 12 are used. */
-static struct trail *begin_trail(struct cpu *cpu, u64 table[TABLE])
-{
-	struct trail *trail = &cpu->context->trail;
-
-	trail_begin(trail, true);
-	for (unsigned i = 0; i < TABLE; i++) {
-		table[i] = ENTRY(0x1000 + i) | (is_dirty(i) ? ENTRY_D : 0);
-		if (is_used(i))
-			trail_add(cpu, &table[i], table[i]);
-	}
-	assert_int_equal(trail->count, TABLE / 8);
-	assert_true(trail_holds(cpu, trail));
-	return trail;
-}
-
-static void test_trail(void **state)
-{
-	struct rig *rig = *state;
-	struct cpu *cpu = rig->cpu;
-	const struct world world = { 1, 0, 0 };
-	u64 table[TABLE] __attribute__((aligned(64)));
-	struct trail *trail;
-
-	enter(rig, &world);
-	for (unsigned i = 0; i < TABLE; i++) {
-		for (unsigned bit = 0; bit < 64; bit++) {
-			bool counts = is_used(i) && (BIT(bit) != ENTRY_D || is_dirty(i));
-
-			trail = begin_trail(cpu, table);
-			table[i] ^= BIT(bit);
-			assert_int_equal(trail_holds(cpu, trail), !counts);
-			table[i] ^= BIT(bit);
-			assert_true(trail_holds(cpu, trail));
-		}
-	}
-	/* two that change places */
-	trail = begin_trail(cpu, table);
-	table[0] = ENTRY(0x1001);
-	table[1] = ENTRY(0x1000);
-	assert_false(trail_holds(cpu, trail));
-	/* a walk that sets D; from then on it must stay */
-	trail = begin_trail(cpu, table);
-	table[2] |= ENTRY_D;
-	trail_add(cpu, &table[2], table[2]);
-	assert_true(trail_holds(cpu, trail));
-	table[2] &= ~ENTRY_D;
-	assert_false(trail_holds(cpu, trail));
-	/* found once more, and another than it was */
-	trail = begin_trail(cpu, table);
-	table[9] = ENTRY(0x77);
-	trail_add(cpu, &table[9], table[9]);
-	assert_false(trail_holds(cpu, trail));
-	table[9] = ENTRY(0x1009);
-	assert_false(trail_holds(cpu, trail));
-	/* what no walk of ours leaves, and what cannot be compared */
-	trail = begin_trail(cpu, table);
-	trail_add(cpu, &table[3], table[3] & ~ENTRY_A);
-	assert_false(trail_holds(cpu, trail));
-	trail = begin_trail(cpu, table);
-	trail_add(cpu, NULL, 0);
-	assert_false(trail_holds(cpu, trail));
-	/* other tables */
-	trail = begin_trail(cpu, table);
-	cpu->cr3 ^= PAGE_SIZE;
-	assert_false(trail_holds(cpu, trail));
-	cpu->cr3 ^= PAGE_SIZE;
-	assert_true(trail_holds(cpu, trail));
-}
-
 /* ---- the APIC-access page, SDM3 30.4 ---- */
 
 static void enter_with_apic(struct rig *rig, u64 eptp)
@@ -935,7 +846,6 @@ int main(void)
 		CASE(test_many_worlds),
 		CASE(test_same_slot),
 		CASE(test_ac_links),
-		CASE(test_trail),
 		CASE(test_abandoned_world),
 		CASE(test_jump_ways),
 		CASE(test_apic_access),

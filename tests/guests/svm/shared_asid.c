@@ -10,7 +10,9 @@
 #define PROBE 0x40000000ull
 #define PROBE_GPA BIT(39)
 #define RWU (PTE_P | PTE_W | PTE_U)
-#define ROUNDS 4 /* entries between two changes: more than one flush finds nothing new */
+/* Entries between two changes: so many flushes find nothing new that a hypervisor may have stopped to compare the
+ * tables, and must notice stores to them. */
+#define ROUNDS 40
 
 CODE(read_probe, "mov (%rbx), %rax");
 CODE(write_probe, "mov %rcx, (%rbx); mov (%rbx), %rax");
