@@ -329,6 +329,13 @@ static inline u8 *jmp_rel8(struct emitter *e)
 	return e->at - 1;
 }
 
+static inline u8 *jcc_rel8(struct emitter *e, unsigned condition)
+{
+	put8(e, 0x70 | condition);
+	put8(e, 0);
+	return e->at - 1;
+}
+
 static inline void patch_rel8(struct emitter *e, u8 *field)
 {
 	if (!e->overflow)

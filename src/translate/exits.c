@@ -162,13 +162,16 @@ static struct pending_exit *new_exit(struct translator *t, u8 *jump, i64 target)
 	return out;
 }
 
+/* How many instructions are looked at: loops that compute with vectors touch flags late. */
+#define FLAGS_AHEAD 10
+
 /* The target's first instructions overwrite all flags before anyone could read them. */
 static bool flags_dead_at(struct translator *t, i64 target)
 {
 	u32 unknown = RFLAGS_ARITH;
 	struct guest_insn g;
 
-	for (unsigned n = 0; n < 3; n++) {
+	for (unsigned n = 0; n < FLAGS_AHEAD; n++) {
 		if (target < t->page_from || target >= t->page_to)
 			return false;
 		if (decode_guest(t->cpu, t->mode & 0xffff, t->page_bytes + (target - t->page_from),
@@ -276,6 +279,26 @@ void emit_side_exit(struct translator *t, u8 *jump, i64 target, i64 from)
 
 	out->poll = is_near(t, target) && target <= from;
 	out->taken = true;
+}
+
+bool emit_jump_back(struct translator *t, unsigned condition, i64 target, i64 from)
+{
+	struct emitter *e = &t->e;
+	bool own = target == t->insns[0].offset;
+	u8 *skip, *back;
+
+	if (target > from || !is_near(t, target) || (own ? t->live_in[0] : !flags_dead_at(t, target)))
+		return false;
+	skip = jcc_rel8(e, condition ^ 1);
+	cmp_gs_imm8(e, CPU_OFFSET(exit_request), 0);
+	back = jcc_rel32(e, CC_E);
+	if (!own)
+		new_exit(t, back, target);
+	else if (!e->overflow)
+		patch_rel32(back, t->cache->rw + t->block->near_entry);
+	new_exit(t, jmp_rel32(e), target)->leave = true;
+	patch_rel8(e, skip);
+	return true;
 }
 
 static void place_exit(struct translator *t, struct pending_exit out)

@@ -335,10 +335,12 @@ static void emit_jmp(struct translator *t, unsigned i)
 static void emit_jcc(struct translator *t, unsigned i)
 {
 	const struct guest_insn *g = &t->insns[i];
+	i64 target = (i64)g->offset + g->insn.len + (i64)g->insn.imm;
+	unsigned condition = g->insn.opcode & 15;
 
 	flags_load(t);
-	emit_side_exit(t, jcc_rel32(&t->e, g->insn.opcode & 15),
-		(i64)g->offset + g->insn.len + (i64)g->insn.imm, g->offset);
+	if (!emit_jump_back(t, condition, target, g->offset))
+		emit_side_exit(t, jcc_rel32(&t->e, condition), target, g->offset);
 }
 
 /* LOOP and JCXZ as they are, over a short jump that keeps to the main line. */

@@ -190,6 +190,9 @@ void reencode(struct translator *t, const struct guest_insn *g, const struct enc
 void emit_exit(struct translator *t, i64 target); /* unconditional, from the main line */
 /* The conditional jump at `jump` leaves for target; out of line. */
 void emit_side_exit(struct translator *t, u8 *jump, i64 target, i64 from);
+/* A conditional jump back in the page, to where no flag is live: loops run straight on, with a look for events but
+ * no second jump. False, and nothing is emitted: it is another. */
+bool emit_jump_back(struct translator *t, unsigned condition, i64 target, i64 from);
 void emit_branch(struct translator *t, u32 undo); /* R11: linear target, RSP changed by undo */
 /* A call must fault before it pushes anything. target: where the linear target is kept. */
 void emit_branch_check(struct translator *t, u32 target);
