@@ -32,13 +32,24 @@ done
 [ ${#parts[@]} -gt 0 ] || parts=(vmcbs tiny levels clock load)
 use_kernel
 
-# KiB that the process has resident, guest RAM of so many MiB and translated code apart
+# What contexts of the vCPU lie in, KiB: CONTEXTS of struct context_block, src/cpu/tlb.h
+contexts_size=$((96 * 580))
+
+# KiB that the process has resident, guest RAM of so many MiB, translated code and contexts apart
 resident() {
-	awk -v ram=$(($1 * 1024)) '
+	awk -v ram=$(($1 * 1024)) -v contexts=$contexts_size '
 		/^[0-9a-f]+-[0-9a-f]+ / { name = $6 }
 		/^Size:/ { size = $2 }
-		/^Pss:/ && name !~ /nestbox-code/ && !(name == "" && size >= ram) { sum += $2 }
+		/^Pss:/ && name !~ /nestbox-code/ && !(name == "" && (size >= ram || size == contexts)) { sum += $2 }
 		END { print sum + 0 }' "/proc/$pid/smaps"
+}
+
+# KiB of the contexts. Which of them are in use changes with what runs, a large page of the host at a time.
+contexts() {
+	awk -v contexts=$contexts_size '
+		/^[0-9a-f]+-[0-9a-f]+ / { name = $6 }
+		/^Size:/ { size = $2 }
+		/^Pss:/ && name == "" && size == contexts { print $2 }' "/proc/$pid/smaps"
 }
 
 descriptors() { find "/proc/$pid/fd" -mindepth 1 2>/dev/null | wc -l; }
@@ -47,6 +58,12 @@ descriptors() { find "/proc/$pid/fd" -mindepth 1 2>/dev/null | wc -l; }
 flat() {
 	echo "soak: $1: $2 early, $3 at the end"
 	[ "$3" -le $(($2 + $4)) ] || fail "$1 grew from $2 to $3"
+}
+
+# The same of the contexts: four large pages more are no growth, see contexts()
+flat_contexts() {
+	[ -n "$1" ] && [ -n "$2" ] || fail "no contexts found: are there other than $contexts_size KiB of them?"
+	flat "KiB of contexts" "$1" "$2" 8192
 }
 
 # In L1 or deeper something went wrong
@@ -68,7 +85,7 @@ soak_vmcbs() {
 }
 
 soak_tiny() {
-	local early early_descriptors
+	local early early_contexts early_descriptors
 	mkdir -p "$dir/tree"
 	gcc -O2 -Wall -Wextra -static -o "$dir/tree/tiny_vm" "$root/tests/soak/tiny_vm.c"
 	make_initrd kvm-amd <<-END
@@ -84,9 +101,10 @@ soak_tiny() {
 		--append "console=ttyS0 quiet panic=-1"
 	wait_for 'guest: warm' 300
 	sleep 1
-	early=$(resident 512) early_descriptors=$(descriptors)
+	early=$(resident 512) early_contexts=$(contexts) early_descriptors=$(descriptors)
 	wait_for 'guest: shadow paging done' $((120 + starts * 20))
 	flat "KiB beside guest RAM" "$early" "$(resident 512)" 4096
+	flat_contexts "$early_contexts" "$(contexts)"
 	flat "descriptors" "$early_descriptors" "$(descriptors)" 0
 	finish 120
 	expect_status 0
@@ -98,17 +116,19 @@ ended() { grep -ac "L1: L2 ended with status 0" "$log" || true; }
 # starts_of DEEPEST N: L1 starts the next level N times, each with all that is within it
 starts_of() {
 	local deepest=$1 count=$2 left=$((120 + $2 * 600))
-	local early='' early_descriptors late='' late_descriptors now
+	local early='' early_contexts early_descriptors late='' late_contexts late_descriptors
+	local now now_contexts
 	start_levels "$deepest" 800 "starts=$count"
 	while kill -0 "$pid" 2>/dev/null; do
 		! trouble || fail "something went wrong in start $(($(ended) + 1))"
 		# the first ones fill what is kept
 		if [ -z "$early" ] && [ "$(ended)" -ge 2 ]; then
-			early=$(resident 800) early_descriptors=$(descriptors)
+			early=$(resident 800) early_contexts=$(contexts) early_descriptors=$(descriptors)
 		fi
 		# of a process that ends nothing is resident
-		if [ "$(ended)" -ge $((count - 1)) ] && now=$(resident 800) && [ "$now" -gt 0 ]; then
-			late=$now late_descriptors=$(descriptors)
+		if [ "$(ended)" -ge $((count - 1)) ] && now=$(resident 800) && now_contexts=$(contexts) &&
+			[ "$now" -gt 0 ] && [ -n "$now_contexts" ]; then
+			late=$now late_contexts=$now_contexts late_descriptors=$(descriptors)
 		fi
 		left=$((left - 1))
 		[ $left -gt 0 ] || fail "only $(ended) starts"
@@ -121,6 +141,7 @@ starts_of() {
 	if [ "$count" -ge 4 ]; then
 		[ -n "$late" ] || fail "the last start was over before it was looked at"
 		flat "KiB beside guest RAM" "$early" "$late" 8192
+		flat_contexts "$early_contexts" "$late_contexts"
 		flat "descriptors" "$early_descriptors" "$late_descriptors" 0
 	fi
 	echo "soak: L$deepest started $count times"
