@@ -62,12 +62,11 @@ static void prepare_mask(struct cpu *cpu, const struct insn_vector *vector, unsi
 /*
  * Whether a fault has to wait: traps of elements that are done come in lieu of it, SDM2 VPGATHERDD
  * and VPSCATTERDD, APM4 VPGATHERDD. The instruction then goes on, and its first element faults.
- * Data breakpoints are such traps. Intel's CPUs take a single step for one as well; to others that
- * comes after the instruction, APM2 13.1.4.
+ * Data breakpoints are such traps, and a single step is: on Intel's CPUs and, as seen, on Zen 5.
  */
 static bool traps_come_first(const struct cpu *cpu)
 {
-	return cpu->pending_db || (cpu->step_after && cpu_is_intel(cpu));
+	return cpu->pending_db || cpu->step_after;
 }
 
 int exec_GATHER(struct cpu *cpu, const struct insn *insn)

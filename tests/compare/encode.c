@@ -295,8 +295,9 @@ static unsigned encode(struct maker *m, const struct template *t, const struct o
 
 		if (!code64)
 			r = x = b = false;
+		/* RSP named with an X that says nothing of it: Zen 5 then misses what pushes before have done */
 		if (!op && code64)
-			x = !plain && (rng_next(fields) & 1);
+			x = !plain && rm != 4 && (rng_next(fields) & 1);
 		if (plain)
 			vvvv = 0;
 		if (!op && broadcast)

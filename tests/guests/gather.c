@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Traps of a gather and a fault in the middle of it. SDM2 VPGATHERDD: those of elements already
- * gathered come in lieu of the fault, with RF set; to Intel's CPUs a single step is one of them.
+ * gathered come in lieu of the fault, with RF set; a single step is one of them.
  */
 #include "guest.h"
 
@@ -19,7 +19,6 @@ static struct event {
 	u32 left; /* of the mask: bit i for element i */
 } events[16];
 static unsigned event_count;
-static bool intel;
 static u8 *page; /* the one behind it is absent until a fault brings it */
 static u32 gathered[4];
 extern u8 gather_insn[], gather_next[];
@@ -104,8 +103,7 @@ static void single_step(void)
 	unsigned n = 0;
 
 	gather(third_faults, all, FLAG_TF, DR7_NONE);
-	if (intel)
-		check_event(n++, VEC_DB, gather_insn, DR6_BS, 0xc, true, name);
+	check_event(n++, VEC_DB, gather_insn, DR6_BS, 0xc, true, name);
 	check_event(n++, VEC_PF, gather_insn, 0, 0xc, true, name);
 	check_event(n++, VEC_DB, gather_next, DR6_BS, 0, false, name);
 	check_end(n, third_faults, all, name);
@@ -158,8 +156,7 @@ static void breakpoints(void)
 	write_dr0((u64)gather_insn);
 	gather(third_faults, all, FLAG_TF, DR7_EXECUTE);
 	check_event(n++, VEC_DB, gather_insn, DR6_B0, 0xf, false, name);
-	if (intel)
-		check_event(n++, VEC_DB, gather_insn, DR6_BS, 0xc, true, name);
+	check_event(n++, VEC_DB, gather_insn, DR6_BS, 0xc, true, name);
 	check_event(n++, VEC_PF, gather_insn, 0, 0xc, true, name);
 	check_event(n++, VEC_DB, gather_next, DR6_BS, 0, false, name);
 	check_end(n, third_faults, all, name);
@@ -167,10 +164,6 @@ static void breakpoints(void)
 
 void guest_main(void)
 {
-	u32 out[4];
-
-	cpuid(0, 0, out);
-	intel = out[1] == 0x756e6547;
 	if (!cpu_has(7, 1, 5)) {
 		guest_skip("AVX2");
 		return;
