@@ -181,8 +181,12 @@ engine_access:
 	call rt_access
 	jmp resume
 
+	/* The site and the instruction behind it are in no cache of the host as a rule, see rt_exec(). */
 	.globl engine_exec
 engine_exec:
+	prefetcht0 (%r10)
+	prefetcht0 64(%r10)
+	prefetcht0 128(%r10)
 	SAVE_GUEST
 	movq %r10, %rsi
 	call rt_exec
