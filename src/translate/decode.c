@@ -368,6 +368,14 @@ static bool needs_no_state(const struct guest_insn *g, ZydisMnemonic mnemonic)
 	}
 }
 
+/* VPINSRQ and VPEXTRQ are 64-bit mode's alone. Elsewhere Intel's CPUs take VEX.W for 0, SDM2 PINSRD; AMD's (seen
+ * on Zen 5) have no such instruction. */
+static bool is_missing_form(const struct cpu *cpu, const struct guest_insn *g, const ZydisDecodedInstruction *z)
+{
+	return g->w_ignored && g->encoding == ENCODING_VEX && z->raw.vex.W && !cpu_host_is_intel(cpu) &&
+	       (z->mnemonic == ZYDIS_MNEMONIC_VPINSRD || z->mnemonic == ZYDIS_MNEMONIC_VPEXTRD);
+}
+
 static void check_state(const struct cpu *cpu, struct guest_insn *g,
 	const ZydisDecodedInstruction *z, u32 mode)
 {
@@ -380,7 +388,7 @@ static void check_state(const struct cpu *cpu, struct guest_insn *g,
 	if (needs_no_state(g, z->mnemonic))
 		need = NEED_NONE;
 	g->vector = need >= NEED_SSE || z->meta.isa_set == ZYDIS_ISA_SET_PENTIUMMMX;
-	if (need == NEED_ABSENT || !cpu_offers(cpu, z->meta.isa_set) ||
+	if (need == NEED_ABSENT || !cpu_offers(cpu, z->meta.isa_set) || is_missing_form(cpu, g, z) ||
 		(need == NEED_AVX512 && !cpu_has(cpu, 7, 1, 16))) {
 		set_exec(g, OP_UD);
 		return;

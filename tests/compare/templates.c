@@ -228,11 +228,7 @@ enum class classify(const ZydisDecodedInstruction *insn, enum mode mode)
 		return CLASS_privileged;
 	if (forbidden(insn) || writes_segment(insn, mode))
 		return CLASS_COUNT;
-	/* outside 64-bit mode Intel's CPUs ignore W, AMD's raise #UD */
-	if (mode != MODE64 && insn->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && insn->raw.vex.W &&
-		(insn->mnemonic == ZYDIS_MNEMONIC_VPINSRD || insn->mnemonic == ZYDIS_MNEMONIC_VPEXTRD))
-		return CLASS_COUNT;
-	/* there Zen 4 moves 64 bits all the same, and nobody knows what is above ESP */
+	/* outside 64-bit mode Zen 4 moves 64 bits all the same, and nobody knows what is above ESP */
 	if (mode != MODE64 && insn->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && insn->raw.vex.W &&
 		insn->mnemonic == ZYDIS_MNEMONIC_KMOVD)
 		return CLASS_COUNT;
