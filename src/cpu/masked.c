@@ -69,7 +69,7 @@ int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct
 	const struct insn_vector *vector = &insn->vector;
 	unsigned size = vector->element;
 	bool write = kind & ACCESS_WRITE;
-	u64 elements, linear[64];
+	u64 elements, linear;
 
 	vector_open(cpu);
 	elements = elements_of(cpu, vector);
@@ -85,21 +85,19 @@ int cpu_access_begin_masked(struct cpu *cpu, struct access *access, const struct
 	/* with no element to access there is nothing that could be misaligned */
 	if (elements && align && access->linear & (align - 1))
 		return cpu_fault_code(cpu, VEC_GP, 0);
-	/* APM2 table 8-8: limits and canonical addresses, alignment, pages */
-	for (unsigned i = 0; i < vector->count; i++)
-		if (elements & BIT(i) &&
-			element_linear(cpu, insn, address + i * size, is_offset, size, write, &linear[i]))
-			return OUTCOME_FAULT;
-	if (elements && !insn->any_alignment &&
-		cpu_check_aligned(cpu, access->linear, masked_alignment(cpu, vector)))
-		return OUTCOME_FAULT;
+	/* of each: limits and canonical addresses, alignment, the page, APM2 table 8-8 */
 	for (unsigned i = 0; i < vector->count; i++) {
 		unsigned at = i * size;
 
 		if (!(elements & BIT(i)))
 			continue;
-		if (write ? cpu_probe(cpu, linear[i], size, kind)
-			  : cpu_read(cpu, linear[i], access->host + at, size, kind)) {
+		if (element_linear(cpu, insn, address + at, is_offset, size, write, &linear))
+			return OUTCOME_FAULT;
+		if (!insn->any_alignment &&
+			cpu_check_aligned(cpu, access->linear, masked_alignment(cpu, vector)))
+			return OUTCOME_FAULT;
+		if (write ? cpu_probe(cpu, linear, size, kind)
+			  : cpu_read(cpu, linear, access->host + at, size, kind)) {
 			if (write && vector->count > 1 && cpu_host_is_intel(cpu))
 				split_store_fault(cpu, access, elements, size);
 			return OUTCOME_FAULT;

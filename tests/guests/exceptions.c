@@ -419,10 +419,13 @@ static void vector_alignment(const u8 *bytes, bool intel)
 		if (rows[i].avx512 ? avx512 : f16c)
 			check_equal(aligned_try(rows[i].code, bytes + rows[i].at, FLAG_AC),
 				rows[i].misaligned && !intel ? VEC_AC : NO_TRAP, "%s", rows[i].name);
-	/* where no memory can be comes before how it is aligned, APM2 table 8-8 */
-	if (avx512)
+	/* where no memory can be comes before how it is aligned, APM2 table 8-8, for one word after the other */
+	if (avx512) {
 		check_equal(aligned_try(words_masked, (u8 *)0x800000000002, FLAG_AC), VEC_GP,
 			"words under a mask, not canonical");
+		check_equal(aligned_try(words_masked, (u8 *)0x7ffffffffff8, FLAG_AC), VEC_PF,
+			"the first absent, the other not canonical");
+	}
 }
 
 static void alignment(void)
