@@ -277,6 +277,8 @@ static bool set_entry_bits(struct cpu *cpu, const struct paging *paging, struct 
 	set = __atomic_compare_exchange_n((u32 *)step->entry, &old, (u32)(old | bits), false,
 		__ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
 	walk_note(cpu, step);
+	/* in the upper half of an entry of 64 bits, as a trail may have it, these are of the address */
+	trail_page_written(cpu, ((u8 *)step->entry - space_ram(cpu->memory)->host) >> PAGE_SHIFT);
 	return set;
 }
 

@@ -237,6 +237,40 @@ static void test_changed_before(void **state)
 	assert_false(trail_holds(cpu, trail));
 }
 
+/* A walk of 32-bit tables sets A in one half of what a trail has as one entry. */
+static void test_other_width(void **state)
+{
+	struct rig *rig = *state;
+	struct cpu *cpu = rig->cpu;
+	struct trail *trail = &cpu->context->trail;
+	const u64 cr0 = cpu->cr0, cr3 = cpu->cr3, cr4 = cpu->cr4, efer = cpu->efer;
+	u64 *entry = &table_of(rig)[8]; /* the first of its page */
+	u8 byte;
+
+	*entry = ENTRY(0x1008) | (0x90000ull | 3) << 32;
+	rig_put(rig, 0x90000, 0x20000 | 3, 4);
+	trail_begin(trail, true);
+	trail_add(cpu, entry, *entry);
+	calm_down(cpu, trail);
+
+	rig_protected(rig);
+	cpu->efer = 0;
+	cpu->cr4 = 0;
+	cpu->cr3 = TABLE_AT + 64;
+	cpu->cr0 |= CR0_PG;
+	cpu_mode_update(cpu);
+	tlb_select(cpu);
+	assert_ptr_not_equal(&cpu->context->trail, trail);
+	assert_int_equal(cpu_read(cpu, 0x400000, &byte, 1, ACCESS_READ), 0);
+	assert_true(*entry & ENTRY_A << 32);
+
+	cpu->cr0 = cr0;
+	cpu->cr3 = cr3;
+	cpu->cr4 = cr4;
+	cpu->efer = efer;
+	assert_false(trail_holds(cpu, trail));
+}
+
 /* Whatever is written in whatever order: a trail that holds is of entries that are what they were. */
 static void test_random_stores(void **state)
 {
@@ -295,6 +329,7 @@ int main(void)
 		CASE(test_watched),
 		CASE(test_disturbed),
 		CASE(test_changed_before),
+		CASE(test_other_width),
 		CASE(test_random_stores),
 	};
 
